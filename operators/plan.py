@@ -1,0 +1,121 @@
+"""A finished plan as data: stages, their inputs, tasks, outputs and estimates, before anything runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from starling_py.operators.task import (
+    FileRange,
+    InputColumn,
+    Partitioning,
+    ScanColumn,
+    Setting,
+)
+
+__all__ = [
+    "Delivery",
+    "Estimate",
+    "ExchangeRead",
+    "ResultColumn",
+    "ScanRead",
+    "Stage",
+    "StageInput",
+    "StagePlan",
+]
+
+
+class Delivery(StrEnum):
+    """Which partitions of a producer stage's output a consumer task reads."""
+
+    PARTITIONED = "partitioned"
+    """A run of partitions, from every producer task."""
+    EVERYTHING = "everything"
+    """All partitions of every producer task, in task order (a broadcast, or a gather)."""
+    ALIGNED = "aligned"
+    """All partitions of a run of producer tasks (no data crosses tasks)."""
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """Expected rows and bytes."""
+
+    rows: float
+    bytes: float
+
+
+class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
+    """A stage's scan of a table. ``splits[t]`` is what task ``t`` reads.
+
+    With ``replicated`` there is one split, and every task reads it whole. ``total`` is what the
+    table holds, ``splits`` what pruning left of it.
+    """
+
+    name: str
+    table: str
+    columns: tuple[ScanColumn, ...]
+    splits: tuple[tuple[FileRange, ...], ...]
+    replicated: bool = False
+    row_groups: int = 0
+    row_groups_pruned: int = 0
+
+
+class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
+    """A stage's read of output number ``output`` of the earlier stage ``stage``."""
+
+    name: str
+    stage: int
+    output: int
+    delivery: Delivery
+    columns: tuple[InputColumn, ...]
+    reads: int = 1
+
+
+StageInput = ScanRead | ExchangeRead
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """One DuckDB statement, run by ``tasks`` tasks on their share of the inputs.
+
+    ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
+    does. ``fallback`` is why it could not be distributed, or empty.
+    """
+
+    id: int
+    label: str
+    statement: str
+    columns: tuple[InputColumn, ...]
+    inputs: tuple[StageInput, ...]
+    outputs: tuple[Partitioning, ...]
+    tasks: int
+    threads: int
+    estimate: Estimate
+    fallback: str = ""
+
+
+class ResultColumn(msgspec.Struct, frozen=True):
+    """A column of the answer as DuckDB's DESCRIBE names and types it."""
+
+    name: str
+    type: str
+
+
+class StagePlan(msgspec.Struct, frozen=True):
+    """A whole query: stages in dependency order (inputs come from lower ids); the last is the answer.
+
+    The answer is the concatenation, in task order, of output 0 of the last stage; its columns
+    correspond by position to ``result``.
+    """
+
+    query: str
+    sql: str
+    stages: tuple[Stage, ...]
+    result: tuple[ResultColumn, ...]
+    settings: tuple[Setting, ...]
+    roots: tuple[str, ...]
+    bind_seconds: float = 0.0
+    plan_seconds: float = 0.0
+
+    @property
+    def tasks(self) -> int:
+        return sum(stage.tasks for stage in self.stages)

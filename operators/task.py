@@ -1,0 +1,201 @@
+"""A task as data: what a worker is told (:class:`TaskSpec`) and what it answers (:class:`TaskReport`).
+
+A spec can be replayed alone from its JSON: it names its inputs, carries its statement and the
+session settings that give the statement its meaning, and the key of its one output object.
+SQL values never travel as JSON numbers; paths are percent-encoded (``urllib.parse.quote``).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from starling_py.shuffle.errors import ErrorRecord
+from starling_py.shuffle.index import ObjectIndex, PartitionRun
+
+__all__ = [
+    "FileRange",
+    "HashPartitioning",
+    "InputColumn",
+    "Partitioning",
+    "ScanColumn",
+    "ScanInput",
+    "ScanSource",
+    "Setting",
+    "ShuffleInput",
+    "SinglePartition",
+    "TaskInput",
+    "TaskMetrics",
+    "TaskReport",
+    "TaskSpec",
+]
+
+
+class ScanSource(StrEnum):
+    """Where a scanned column comes from."""
+
+    FIELD = "field"
+    """A column of the Parquet files."""
+    CONSTANT = "constant"
+    """One typed literal per file: hive folders and ``filename``."""
+    ROW_NUMBER = "row_number"
+    """``file_row_number``."""
+
+
+class ScanColumn(msgspec.Struct, frozen=True):
+    """A column of a scan input, named ``name`` in the statement, of DuckDB type ``type``.
+
+    ``field`` is the column's name inside the files for a FIELD, else unused.
+    """
+
+    name: str
+    type: str
+    source: ScanSource = ScanSource.FIELD
+    field: str = ""
+
+
+class FileRange(msgspec.Struct, frozen=True):
+    """Rows ``first_row`` (included) to ``last_row`` (excluded) of a Parquet file of ``rows`` rows.
+
+    ``size`` and ``mtime_ns`` are what the planner saw; a file that differs is a typed error.
+    ``constants`` holds, per CONSTANT column of the scan and in their order, the value as text, or
+    ``None`` for NULL; the scan casts it to the column's type.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    rows: int
+    first_row: int
+    last_row: int
+    constants: tuple[str | None, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        return self.first_row == 0 and self.last_row == self.rows
+
+
+class ScanInput(msgspec.Struct, frozen=True, tag="scan"):
+    """Parquet row ranges, seen by the statement as the relation ``name``.
+
+    An empty ``files`` is an empty relation with these columns.
+    """
+
+    name: str
+    columns: tuple[ScanColumn, ...]
+    files: tuple[FileRange, ...]
+
+
+class InputColumn(msgspec.Struct, frozen=True):
+    """A column that crosses a stage: its name in the statement and its declared DuckDB type."""
+
+    name: str
+    type: str
+
+
+class ShuffleInput(msgspec.Struct, frozen=True, tag="shuffle"):
+    """Partitions of earlier stages' outputs, concatenated in the order of ``runs``.
+
+    ``reads`` is how often the statement names the relation: more than once means that it must be
+    a table and not a stream.
+    """
+
+    name: str
+    columns: tuple[InputColumn, ...]
+    runs: tuple[PartitionRun, ...]
+    reads: int = 1
+
+
+TaskInput = ScanInput | ShuffleInput
+
+
+class SinglePartition(msgspec.Struct, frozen=True, tag="single"):
+    """All rows in one partition, in the statement's order."""
+
+    @property
+    def count(self) -> int:
+        return 1
+
+
+class HashPartitioning(msgspec.Struct, frozen=True, tag="hash"):
+    """``count`` partitions by the hash of ``keys``.
+
+    ``keys`` are SQL expressions over the output's column names, already cast to the type that is
+    common to both sides of the exchange. With ``spread_nulls`` a row with a NULL in any key goes
+    to any partition (for the preserved side of an outer or anti join, where it matches nothing).
+    """
+
+    keys: tuple[str, ...]
+    count: int
+    spread_nulls: bool = False
+
+
+Partitioning = SinglePartition | HashPartitioning
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A DuckDB session setting that changes what a statement means."""
+
+    name: str
+    value: str
+
+
+class TaskSpec(msgspec.Struct, frozen=True):
+    """Everything that a worker needs to know.
+
+    ``statement`` is one DuckDB SELECT over the inputs' names whose columns are, in order,
+    ``columns``. The output object holds the partitions of each of ``outputs`` one after the other
+    (first all of ``outputs[0]``, then all of ``outputs[1]`` …), so that they commit together.
+    ``nonce`` differs between attempts, ``key`` does not. ``roots`` are the percent-encoded folders
+    that the statement may read. ``memory_limit`` is DuckDB's, in bytes. ``deadline`` is seconds
+    since the epoch.
+    """
+
+    query: str
+    stage: int
+    task: int
+    attempt: int
+    nonce: str
+    key: str
+    statement: str
+    columns: tuple[InputColumn, ...]
+    inputs: tuple[TaskInput, ...]
+    outputs: tuple[Partitioning, ...]
+    settings: tuple[Setting, ...]
+    roots: tuple[str, ...]
+    threads: int
+    memory_limit: int
+    deadline: float
+
+
+class TaskMetrics(msgspec.Struct, frozen=True):
+    """What an attempt cost. Seconds are wall-clock unless named otherwise."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    input_seconds: float = 0.0
+    statement_seconds: float = 0.0
+    output_seconds: float = 0.0
+    rows_in: int = 0
+    rows_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    requests: int = 0
+    peak_rss: int = 0
+
+
+class TaskReport(msgspec.Struct, frozen=True):
+    """What a worker answers: the index of the committed object, or an error.
+
+    ``index.nonce`` is the winner's, which need not be this attempt's.
+    """
+
+    query: str
+    stage: int
+    task: int
+    attempt: int
+    worker: str
+    metrics: TaskMetrics = TaskMetrics()
+    index: ObjectIndex | None = None
+    error: ErrorRecord | None = None

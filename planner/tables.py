@@ -1,0 +1,95 @@
+"""What the planner knows of tables: columns, files, row groups and their statistics.
+
+The catalog (an upper floor) fills these in from Parquet footers; the planner only reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = ["ColumnRange", "ColumnSource", "DataFile", "RowGroup", "Table", "TableColumn"]
+
+
+class ColumnSource(StrEnum):
+    """Where the values of a table's column come from."""
+
+    FILE = "file"
+    HIVE = "hive"
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column as the catalog decided it once for all files.
+
+    ``name`` is the name that SQL uses (as DuckDB's DESCRIBE gives it), ``field`` the name inside
+    the Parquet files or the key of the hive folder, ``type`` DuckDB's spelling of the type.
+    """
+
+    name: str
+    type: str
+    field: str
+    source: ColumnSource = ColumnSource.FILE
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A row group: its first row within the file, its rows, its bytes in the file (all columns)."""
+
+    first_row: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file of a table. ``size`` and ``mtime_ns`` detect a change during a query.
+
+    ``hive`` holds, in the order of the table's hive columns, the text of the folder's value
+    (percent-decoded), or ``None`` for ``__HIVE_DEFAULT_PARTITION__``.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    rows: int
+    row_groups: tuple[RowGroup, ...]
+    hive: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRange:
+    """Footer statistics of one column in one row group.
+
+    ``minimum`` and ``maximum`` are in the *comparable form* of the column's type: ``int`` for
+    integers, DATE (days since 1970) and TIMESTAMP (microseconds since 1970), ``decimal.Decimal``
+    for DECIMAL, ``str`` for VARCHAR (exact values only, never truncated ones). They are ``None``
+    where unknown or where the type has no comparable form (floats: a NaN is not in them).
+    ``nulls`` is ``None`` where unknown.
+    """
+
+    minimum: object | None
+    maximum: object | None
+    nulls: int | None
+
+
+class Table(Protocol):
+    """A table of the catalog. Files are in the order in which DuckDB reads them."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[TableColumn, ...]: ...
+
+    @property
+    def files(self) -> tuple[DataFile, ...]: ...
+
+    def column_ranges(self, column: str) -> tuple[ColumnRange, ...]:
+        """Return the statistics of a column for every row group of every file, in file order."""
+        ...
+
+    def column_bytes(self, column: str) -> int:
+        """Return the uncompressed bytes of a column over all files, as footers give it."""
+        ...

@@ -1,0 +1,52 @@
+"""What is known of a shuffle object without reading its data: who wrote it, and where each partition lies."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["ObjectIndex", "PartitionEntry", "PartitionRun"]
+
+
+class PartitionEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One partition of a shuffle object: its bytes, its rows, the CRC-32 of its bytes.
+
+    ``offset`` counts from the start of the object. A partition that an in-process store holds as
+    Arrow data has ``offset`` 0, ``length`` the bytes of its buffers, and ``crc`` 0.
+    """
+
+    offset: int
+    length: int
+    rows: int
+    crc: int
+
+
+class ObjectIndex(msgspec.Struct, frozen=True):
+    """The partitions of one object, and the nonce of the attempt that wrote it.
+
+    Bytes differ between attempts, so offsets mean something only together with their nonce.
+    """
+
+    nonce: str
+    partitions: tuple[PartitionEntry, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(entry.rows for entry in self.partitions)
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.length for entry in self.partitions)
+
+
+class PartitionRun(msgspec.Struct, frozen=True):
+    """Adjacent partitions of one object, as a consumer is told to read them.
+
+    ``entries`` are those of partitions ``first``, ``first + 1`` … With ``entries`` empty and
+    ``last`` set, the consumer reads the object's header first.
+    """
+
+    key: str
+    nonce: str
+    first: int
+    last: int
+    entries: tuple[PartitionEntry, ...] = ()
