@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["ColumnRange", "ColumnSource", "DataFile", "RowGroup", "Table", "TableColumn"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Catalog", "ColumnRange", "ColumnSource", "DataFile", "RowGroup", "Table", "TableColumn"]
 
 
 class ColumnSource(StrEnum):
@@ -92,4 +95,24 @@ class Table(Protocol):
 
     def column_bytes(self, column: str) -> int:
         """Return the uncompressed bytes of a column over all files, as footers give it."""
+        ...
+
+
+class Catalog(Protocol):
+    """Where the planner asks for tables."""
+
+    def find(self, name: str) -> Table | None:
+        """Return the table that SQL calls ``name`` (case-insensitive), or ``None``."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all tables, for listings and for the nearest name in an error."""
+        ...
+
+    def open_paths(self, patterns: tuple[str, ...], options: Mapping[str, object]) -> Table:
+        """Return the files of ``FROM 'pattern'`` or ``read_parquet([patterns], option = value)``."""
+        ...
+
+    def roots(self) -> tuple[str, ...]:
+        """Return the folders that tasks must be able to read, absolute."""
         ...
