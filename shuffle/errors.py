@@ -22,6 +22,8 @@ from typing import ClassVar
 
 import msgspec
 
+from starling_py.shuffle.dbapi import Error, OperationalError
+
 __all__ = [
     "CorruptObject",
     "ErrorRecord",
@@ -62,7 +64,7 @@ class ErrorRecord(msgspec.Struct, frozen=True):
     origin: Origin = Origin()
 
 
-class StarlingError(Exception):
+class StarlingError(Error):
     """Base of everything that the engine raises on purpose.
 
     Parameters
@@ -112,7 +114,7 @@ class StarlingError(Exception):
             yield from kind._kinds()
 
 
-class StoreError(StarlingError):
+class StoreError(StarlingError, OperationalError):
     """An object store could not do what was asked of it."""
 
     code = "STORE"
@@ -142,7 +144,7 @@ class StoreDenied(StoreError):
     code = "STORE_DENIED"
 
 
-class CorruptObject(StarlingError):
+class CorruptObject(StarlingError, OperationalError):
     """Bytes read back are not those that were written, or not a shuffle object at all."""
 
     code = "CORRUPT_OBJECT"

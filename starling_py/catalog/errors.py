@@ -1,0 +1,110 @@
+"""Errors of the catalog, and of the options with which it is opened.
+
+::
+
+    StarlingError
+    ├── UsageError               a bad option, folder or use
+    └── DataError                also PEP 249's
+        ├── NoFiles              a pattern or a path that matches no file
+        ├── EmptyTable           a table's folder without Parquet files
+        ├── AmbiguousTable       two sources of one name
+        ├── AccessDenied
+        ├── UnreadableFile
+        │   ├── NotParquet
+        │   ├── TruncatedFile
+        │   └── EncryptedFile
+        ├── SchemaMismatch       files of one table that do not agree
+        └── HiveMismatch         files of one table with different folder keys
+"""
+
+from __future__ import annotations
+
+from starling_py.shuffle.dbapi import DatabaseError, ProgrammingError
+from starling_py.shuffle.errors import StarlingError
+
+__all__ = [
+    "AccessDenied",
+    "AmbiguousTable",
+    "DataError",
+    "EmptyTable",
+    "EncryptedFile",
+    "HiveMismatch",
+    "NoFiles",
+    "NotParquet",
+    "SchemaMismatch",
+    "TruncatedFile",
+    "UnreadableFile",
+    "UsageError",
+]
+
+
+class UsageError(StarlingError, ProgrammingError):
+    """An option, a folder or the way in which the engine is used is wrong."""
+
+    code = "USAGE"
+
+
+class DataError(StarlingError, DatabaseError):
+    """The files of a table cannot be read as one."""
+
+    code = "DATA"
+
+
+class NoFiles(DataError):
+    """No file matches a path or a pattern."""
+
+    code = "NO_FILES"
+
+
+class EmptyTable(DataError):
+    """The folder of a table holds no Parquet file."""
+
+    code = "EMPTY_TABLE"
+
+
+class AmbiguousTable(DataError):
+    """Two files or folders claim the same table name."""
+
+    code = "AMBIGUOUS_TABLE"
+
+
+class AccessDenied(DataError):
+    """The operating system refuses to open a file or a folder."""
+
+    code = "ACCESS_DENIED"
+
+
+class UnreadableFile(DataError):
+    """A file's footer cannot be read."""
+
+    code = "UNREADABLE_FILE"
+
+
+class NotParquet(UnreadableFile):
+    """A file lacks Parquet's magic bytes."""
+
+    code = "NOT_PARQUET"
+
+
+class TruncatedFile(UnreadableFile):
+    """A file begins as Parquet and ends as something else."""
+
+    code = "TRUNCATED_FILE"
+
+
+class EncryptedFile(UnreadableFile):
+    """A file with Parquet's modular encryption."""
+
+    code = "ENCRYPTED_FILE"
+
+
+class SchemaMismatch(DataError):
+    """Files of one table differ in their columns or types."""
+
+    code = "SCHEMA_MISMATCH"
+
+
+class HiveMismatch(DataError):
+    """Files of one table differ in the keys of their ``key=value`` folders."""
+
+    code = "HIVE_MISMATCH"

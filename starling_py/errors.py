@@ -1,0 +1,145 @@
+"""Every error that the engine raises on purpose, from the ground floor up.
+
+Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
+
+    StarlingError  (Error)
+    ├── UsageError               a bad option, folder or use   (ProgrammingError)
+    ├── DataError                the files of a table          (DatabaseError)
+    │   ├── NoFiles              a path or pattern that matches no file
+    │   ├── EmptyTable           a table's folder without Parquet files
+    │   ├── AmbiguousTable       two sources of one table name
+    │   ├── AccessDenied
+    │   ├── UnreadableFile
+    │   │   ├── NotParquet
+    │   │   ├── TruncatedFile
+    │   │   └── EncryptedFile
+    │   ├── SchemaMismatch       files of one table that do not agree
+    │   └── HiveMismatch         files of one table with different folder keys
+    ├── SqlError                 the statement                 (ProgrammingError)
+    │   ├── SqlSyntaxError       with line, column and caret
+    │   ├── UnknownTable         with the nearest name
+    │   ├── UnknownColumn        with the candidates
+    │   ├── BindError            anything else that DuckDB's binder says
+    │   └── Unsupported          refused by name               (NotSupportedError)
+    ├── TaskError                the run                       (OperationalError)
+    │   ├── TaskFailed           the statement failed on its data
+    │   ├── WorkerDied
+    │   ├── TaskTimedOut
+    │   ├── OutOfMemory
+    │   ├── FileChanged          a file is not the one that was planned for
+    │   ├── BadParquet           a file's pages cannot be read
+    │   └── Cancelled
+    ├── StoreError               an object store               (OperationalError)
+    │   ├── ObjectMissing
+    │   ├── ObjectExists
+    │   ├── StoreFull
+    │   └── StoreDenied
+    └── CorruptObject            a damaged object              (OperationalError)
+
+Each class has a stable ``code``; each error a ``message``, a ``hint`` or ``None``, and an
+``origin`` (query, stage, task and attempt).
+"""
+
+from __future__ import annotations
+
+from starling_py.catalog.errors import (
+    AccessDenied,
+    AmbiguousTable,
+    DataError,
+    EmptyTable,
+    EncryptedFile,
+    HiveMismatch,
+    NoFiles,
+    NotParquet,
+    SchemaMismatch,
+    TruncatedFile,
+    UnreadableFile,
+    UsageError,
+)
+from starling_py.operators.errors import (
+    BadParquet,
+    Cancelled,
+    FileChanged,
+    OutOfMemory,
+    TaskError,
+    TaskFailed,
+    TaskTimedOut,
+    WorkerDied,
+)
+from starling_py.planner.errors import (
+    BindError,
+    SqlError,
+    SqlSyntaxError,
+    UnknownColumn,
+    UnknownTable,
+    Unsupported,
+)
+from starling_py.shuffle.dbapi import (
+    DatabaseError,
+    Error,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    Warning,  # noqa: A004 - PEP 249 gives the name
+)
+from starling_py.shuffle.errors import (
+    CorruptObject,
+    ErrorRecord,
+    ObjectExists,
+    ObjectMissing,
+    Origin,
+    StarlingError,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+)
+
+__all__ = [
+    "AccessDenied",
+    "AmbiguousTable",
+    "BadParquet",
+    "BindError",
+    "Cancelled",
+    "CorruptObject",
+    "DataError",
+    "DatabaseError",
+    "EmptyTable",
+    "EncryptedFile",
+    "Error",
+    "ErrorRecord",
+    "FileChanged",
+    "HiveMismatch",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NoFiles",
+    "NotParquet",
+    "NotSupportedError",
+    "ObjectExists",
+    "ObjectMissing",
+    "OperationalError",
+    "Origin",
+    "OutOfMemory",
+    "ProgrammingError",
+    "SchemaMismatch",
+    "SqlError",
+    "SqlSyntaxError",
+    "StarlingError",
+    "StoreDenied",
+    "StoreError",
+    "StoreFull",
+    "TaskError",
+    "TaskFailed",
+    "TaskTimedOut",
+    "TruncatedFile",
+    "UnknownColumn",
+    "UnknownTable",
+    "UnreadableFile",
+    "Unsupported",
+    "UsageError",
+    "Warning",
+    "WorkerDied",
+]
