@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class Warning(Exception):  # noqa: A001, N818 - PEP 249 gives the name
+class Warning(Exception):  # noqa: A001 - PEP 249 gives the name
     """Nothing raises it; PEP 249 asks for the name."""
 
 

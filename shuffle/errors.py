@@ -17,12 +17,14 @@ Every class carries a stable ``code``. An error crosses a process boundary as an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from starling_py.shuffle.dbapi import Error, OperationalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "CorruptObject",

@@ -1,4 +1,4 @@
-"""What is known of a shuffle object without reading its data: who wrote it, and where each partition lies."""
+"""What is known of a shuffle object without reading its data: its writer and its partitions."""
 
 from __future__ import annotations
 

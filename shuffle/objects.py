@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     import pyarrow as pa
 
+    from starling_py.shuffle.index import ObjectIndex
     from starling_py.shuffle.meter import Meter
-    from starling_py.shuffle.format import ObjectIndex
 
 __all__ = ["ArrowStore", "Buffer", "ByteRange", "ObjectInfo", "ObjectStore", "task_key"]
 
@@ -53,7 +54,7 @@ class ObjectStore(Protocol):
     def get_ranges(self, key: str, wanted: Sequence[ByteRange]) -> list[Buffer]: ...
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
-        """Store the concatenation of ``parts``, replacing what is there; seen whole or not at all."""
+        """Store the concatenation of ``parts``, replacing what is there; seen whole or never."""
         ...
 
     def put_if_absent(self, key: str, parts: Sequence[Buffer]) -> None:
@@ -85,6 +86,10 @@ class ArrowStore(Protocol):
 
     def get_partitions(self, key: str, first: int, last: int) -> list[pa.Table]:
         """Return partitions ``first`` (included) to ``last`` (excluded) of an object."""
+        ...
+
+    def get_index(self, key: str) -> ObjectIndex:
+        """Return the index that an object was put with."""
         ...
 
 

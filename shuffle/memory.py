@@ -1,0 +1,333 @@
+"""Objects in the memory of the process, tables as Arrow data; past a budget in files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from starling_py.shuffle.errors import (
+    CorruptObject,
+    ObjectExists,
+    ObjectMissing,
+    StoreError,
+)
+from starling_py.shuffle.format import decode_header, decode_partition, encode_object, producer_of
+from starling_py.shuffle.keys import check_key
+from starling_py.shuffle.local import LocalStore
+from starling_py.shuffle.meter import Meter
+from starling_py.shuffle.objects import Buffer, ByteRange, ObjectInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from starling_py.shuffle.index import ObjectIndex
+
+__all__ = ["MemoryStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bytes:
+    """An object of bytes, in memory."""
+
+    number: int
+    size: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """An object of tables, in memory. ``held`` is what its buffers occupy, each counted once."""
+
+    number: int
+    size: int
+    held: int
+    index: ObjectIndex
+    tables: tuple[pa.Table, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spilled:
+    """An object in file ``name``. One of tables has the index it was put with, and the file's."""
+
+    number: int
+    size: int
+    name: str
+    index: ObjectIndex | None = None
+    encoded: ObjectIndex | None = None
+
+
+_Object = _Bytes | _Tables | _Spilled
+
+
+class MemoryStore:
+    """Keys to objects in the memory of this process; both an ``ObjectStore`` and an ``ArrowStore``.
+
+    Tables are kept and handed over as they are. They also can be read as bytes, which encodes
+    them anew each time.
+
+    Parameters
+    ----------
+    budget
+        Bytes that may be kept in memory, ``None`` for no limit. An object that would exceed it
+        is written to a file.
+    spill_directory
+        Where the private directory of those files is created, with the first of them; by default
+        the machine's directory for temporary files.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: int | None = None,
+        spill_directory: Path | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        self._budget = budget
+        self._spill_directory = spill_directory
+        self._meter = meter or Meter()
+        self._lock = threading.Lock()
+        self._objects: dict[str, _Object] = {}
+        self._held = 0
+        self._spilled = 0
+        self._numbers = itertools.count(1)
+        self._files: LocalStore | None = None
+        self._remove_files: weakref.finalize[..., MemoryStore] | None = None
+        self._closed = False
+
+    @property
+    def meter(self) -> Meter:
+        return self._meter
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of objects in memory."""
+        return self._held
+
+    @property
+    def spilled_bytes(self) -> int:
+        """Bytes ever written to files."""
+        return self._spilled
+
+    # Tables
+
+    def put_partitions(self, key: str, index: ObjectIndex, partitions: Sequence[pa.Table]) -> None:
+        size = index.bytes
+        written = 0
+        try:
+            self._refuse_taken(check_key(key))
+            held = pa.concat_tables(partitions).get_total_buffer_size()
+            with self._lock:
+                number = next(self._numbers)
+                fits = self._reserve(held)
+            stored: _Object
+            if fits:
+                stored = _Tables(number, size, held, index, tuple(partitions))
+            else:
+                encoded = encode_object(producer_of(key, index.nonce), partitions)
+                name = self._spill(number, encoded.parts)
+                stored = _Spilled(number, size, name, index, encoded.index)
+            self._insert(key, stored, replace=False)
+            written = size
+        finally:
+            self._meter.count("put", bytes_out=written)
+
+    def get_partitions(self, key: str, first: int, last: int) -> list[pa.Table]:
+        read = 0
+        try:
+            found = self._find(key)
+            if isinstance(found, _Tables):
+                tables = list(found.tables[first:last])
+                read = sum(entry.length for entry in found.index.partitions[first:last])
+            else:
+                data = self._data(found)
+                header = decode_header(key, data)
+                tables = []
+                for number in range(first, min(last, len(header.index.partitions))):
+                    entry = header.index.partitions[number]
+                    part = memoryview(data)[entry.offset : entry.offset + entry.length]
+                    table = decode_partition(key, number, entry, part)
+                    tables.append(header.schema.empty_table() if table is None else table)
+                    read += entry.length
+            if len(tables) != last - first:
+                raise CorruptObject(f"{key} has no partitions {first} to {last - 1}")
+            return tables
+        finally:
+            self._meter.count("get", bytes_in=read)
+
+    def get_index(self, key: str) -> ObjectIndex:
+        """Return the index of an object of partitions, however it was put."""
+        self._meter.count("head")
+        found = self._find(key)
+        if not isinstance(found, _Bytes) and found.index is not None:
+            return found.index
+        return decode_header(key, self._data(found)).index
+
+    # Bytes
+
+    def get(self, key: str) -> Buffer:
+        data: Buffer = b""
+        try:
+            data = self._bytes(key)
+            return data
+        finally:
+            self._meter.count("get", bytes_in=len(data))
+
+    def get_range(self, key: str, wanted: ByteRange) -> Buffer:
+        return self.get_ranges(key, (wanted,))[0]
+
+    def get_ranges(self, key: str, wanted: Sequence[ByteRange]) -> list[Buffer]:
+        found: list[Buffer] = []
+        try:
+            data = memoryview(self._bytes(key))
+            for part in wanted:
+                if part.offset + part.length > len(data):
+                    raise CorruptObject(
+                        f"{key}: {part.length} bytes from {part.offset} are wanted, "
+                        f"the object has {len(data)}"
+                    )
+                found.append(data[part.offset : part.offset + part.length])
+            return found
+        finally:
+            self._meter.count("get", len(wanted), bytes_in=sum(len(part) for part in found))
+
+    def put(self, key: str, parts: Sequence[Buffer]) -> None:
+        self._put(key, parts, replace=True)
+
+    def put_if_absent(self, key: str, parts: Sequence[Buffer]) -> None:
+        self._put(key, parts, replace=False)
+
+    def head(self, key: str) -> ObjectInfo:
+        self._meter.count("head")
+        return _info(key, self._find(key))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        self._meter.count("list")
+        with self._lock:
+            found = [_info(key, it) for key, it in self._objects.items() if key.startswith(prefix)]
+        return iter(sorted(found, key=lambda info: info.key))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._meter.count("delete")
+            with self._lock:
+                found = self._objects.pop(check_key(key), None)
+            self._discard(found)
+
+    def close(self) -> None:
+        """Forget all objects and remove their files. Tables and buffers handed out stay valid."""
+        with self._lock:
+            self._closed = True
+            self._objects.clear()
+            self._held = 0
+            self._files = None
+            remove = self._remove_files
+        if remove is not None:
+            remove()
+
+    # Inside
+
+    def _put(self, key: str, parts: Sequence[Buffer], *, replace: bool) -> None:
+        size = sum(memoryview(part).nbytes for part in parts)
+        written = 0
+        try:
+            if not replace:
+                self._refuse_taken(check_key(key))
+            check_key(key)
+            with self._lock:
+                number = next(self._numbers)
+                fits = self._reserve(size)
+            stored: _Object
+            if fits:
+                stored = _Bytes(number, size, b"".join(parts))
+            else:
+                stored = _Spilled(number, size, self._spill(number, parts))
+            self._insert(key, stored, replace=replace)
+            written = size
+        finally:
+            self._meter.count("put", bytes_out=written)
+
+    def _refuse_taken(self, key: str) -> None:
+        # Spares the work of a put that has lost already; _insert decides.
+        if key in self._objects:
+            raise ObjectExists(f"there already is an object {key}")
+
+    def _reserve(self, size: int) -> bool:
+        fits = self._budget is None or self._held + size <= self._budget
+        if fits:
+            self._held += size
+        return fits
+
+    def _insert(self, key: str, stored: _Object, *, replace: bool) -> None:
+        with self._lock:
+            if self._closed:
+                raise StoreError("the store is closed")
+            before = self._objects.get(key)
+            wins = replace or before is None
+            if wins:
+                self._objects[key] = stored
+        self._discard(before if wins else stored)
+        if not wins:
+            raise ObjectExists(f"there already is an object {key}")
+
+    def _discard(self, gone: _Object | None) -> None:
+        if isinstance(gone, _Spilled):
+            files = self._files
+            if files is not None:
+                files.delete((gone.name,))
+        elif gone is not None:
+            with self._lock:
+                self._held -= gone.held if isinstance(gone, _Tables) else gone.size
+
+    def _find(self, key: str) -> _Object:
+        found = self._objects.get(check_key(key))
+        if found is None:
+            raise ObjectMissing(f"there is no object {key}")
+        return found
+
+    def _bytes(self, key: str) -> Buffer:
+        found = self._find(key)
+        if isinstance(found, _Tables):
+            encoded = encode_object(producer_of(key, found.index.nonce), found.tables)
+            return b"".join(encoded.parts)
+        return self._data(found)
+
+    def _data(self, found: _Bytes | _Spilled) -> Buffer:
+        if isinstance(found, _Bytes):
+            return memoryview(found.data)
+        files = self._files
+        if files is None:
+            raise StoreError("the store is closed")
+        return files.get(found.name)
+
+    def _spill(self, number: int, parts: Sequence[Buffer]) -> str:
+        with self._lock:
+            if self._closed:
+                raise StoreError("the store is closed")
+            if self._files is None:
+                root = tempfile.mkdtemp(prefix="starling-spill-", dir=self._spill_directory)
+                self._files = LocalStore(Path(root))
+                self._remove_files = weakref.finalize(self, _remove, root, os.getpid())
+            files = self._files
+        name = str(number)
+        files.put(name, parts)
+        with self._lock:
+            self._spilled += sum(memoryview(part).nbytes for part in parts)
+        return name
+
+
+def _remove(root: str, process: int) -> None:
+    if os.getpid() == process:  # not in a fork, whose parent still reads the files
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _info(key: str, found: _Object) -> ObjectInfo:
+    return ObjectInfo(key, found.size, f"{found.number:x}")
