@@ -1,0 +1,202 @@
+"""What the generator writes, what it refuses, and that nothing half-made is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from starling_py.tpch import generate as module
+from starling_py.tpch.errors import GeneratorError, GeneratorMissing, OutputRefused
+from starling_py.tpch.generate import default_parts, generate
+from starling_py.tpch.tables import FIXED, LARGE, TABLES
+
+SMALL = 0.001
+
+
+def columns_range(path: Path, column: str) -> tuple[int, int]:
+    values = pq.read_table(path, columns=[column]).column(0).to_pylist()
+    return min(values), max(values)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def standing_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that puts a shell script in the generator's place."""
+
+    def put(script: str) -> None:
+        program = tmp_path / "programs" / "tpchgen-cli"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(module, "_program", lambda: str(program))
+
+    return put
+
+
+def test_large_tables_have_several_files_and_small_ones_one(tpch_folder: Path):
+    assert names(tpch_folder) == sorted(TABLES)
+    for table in LARGE:
+        assert names(tpch_folder / table) == [f"{table}.{part}.parquet" for part in range(1, 5)]
+    for table in FIXED:
+        assert names(tpch_folder / table) == [f"{table}.1.parquet"]
+
+
+def test_lineitem_and_orders_share_key_ranges_file_by_file(tpch_folder: Path):
+    last = 0
+    for part in range(1, 5):
+        orders = columns_range(tpch_folder / "orders" / f"orders.{part}.parquet", "o_orderkey")
+        items = columns_range(tpch_folder / "lineitem" / f"lineitem.{part}.parquet", "l_orderkey")
+        assert orders == items
+        assert orders[0] > last
+        last = orders[1]
+
+
+def test_the_same_again_is_left_alone_and_said_so(tmp_path: Path):
+    folder = tmp_path / "deep" / "down"
+    first = generate(folder, SMALL, parts=2)
+    assert first.fresh
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+    again = generate(folder, SMALL, parts=2)
+    assert not again.fresh
+    assert again.tables == first.tables
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+    assert names(folder.parent) == ["down"]
+
+
+def test_other_tables_are_replaced_only_when_asked_to(tmp_path: Path):
+    folder = tmp_path / "tables"
+    generate(folder, SMALL, parts=2)
+    with pytest.raises(OutputRefused, match="other TPC-H tables") as caught:
+        generate(folder, SMALL, parts=3)
+    assert "--overwrite" in str(caught.value.hint)
+    assert len(names(folder / "lineitem")) == 2
+    generate(folder, SMALL, parts=3, overwrite=True)
+    assert len(names(folder / "lineitem")) == 3
+    assert names(tmp_path) == ["tables"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "add"])
+def test_a_damaged_folder_is_not_taken_for_complete(tmp_path: Path, damage: str):
+    folder = tmp_path / "tables"
+    generate(folder, SMALL, parts=2)
+    path = folder / "orders" / "orders.2.parquet"
+    if damage == "truncate":
+        path.write_bytes(path.read_bytes()[:-20])
+    elif damage == "remove":
+        path.unlink()
+    else:
+        path.with_name("orders.3.parquet").write_bytes(path.read_bytes())
+    with pytest.raises(OutputRefused):
+        generate(folder, SMALL, parts=2)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_with_anything_else_in_it_is_never_touched(tmp_path: Path, overwrite: bool):
+    folder = tmp_path / "home"
+    (folder / "orders").mkdir(parents=True)
+    (folder / "thesis.txt").write_text("the only copy")
+    with pytest.raises(OutputRefused, match=r"thesis\.txt"):
+        generate(folder, SMALL, overwrite=overwrite)
+    assert (folder / "thesis.txt").read_text() == "the only copy"
+    assert names(tmp_path) == ["home"]
+
+
+def test_a_file_is_not_a_folder(tmp_path: Path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(OutputRefused, match="is a file"):
+        generate(tmp_path / "file", SMALL)
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path):
+    assert generate(tmp_path / "x", SMALL).fresh
+    (tmp_path / "y").mkdir()
+    assert generate(tmp_path / "y", SMALL).fresh
+    assert (tmp_path / "y").stat().st_mode == (tmp_path / "y" / "orders").stat().st_mode
+
+
+def test_a_missing_generator_is_said_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(GeneratorMissing) as caught:
+        generate(tmp_path / "tables", SMALL)
+    assert "pip install 'starling-py[tpch]'" in str(caught.value.hint)
+    assert names(tmp_path) == []
+
+
+def test_a_failing_generator_is_an_error_with_its_last_words(tmp_path: Path, standing_in):
+    standing_in("echo first >&2; echo 'Error: No space left on device' >&2; exit 1")
+    with pytest.raises(GeneratorError, match="No space left on device"):
+        generate(tmp_path / "tables", SMALL)
+    assert names(tmp_path) == ["programs"]
+
+
+def test_a_generator_that_writes_nothing_is_an_error(tmp_path: Path, standing_in):
+    standing_in("exit 0")
+    with pytest.raises(GeneratorError, match="did not write"):
+        generate(tmp_path / "tables", SMALL)
+    assert names(tmp_path) == ["programs"]
+
+
+def test_a_generator_that_hangs_is_ended(
+    tmp_path: Path, standing_in, monkeypatch: pytest.MonkeyPatch
+):
+    standing_in(f"echo $$ > {tmp_path}/programs/pid; exec sleep 600")
+    monkeypatch.setattr(module, "SECONDS_TO_START", 0.5)
+    monkeypatch.setattr(module, "SECONDS_PER_SCALE", 0.0)
+    with pytest.raises(GeneratorError, match="did not finish"):
+        generate(tmp_path / "tables", SMALL)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "programs" / "pid").read_text()), 0)
+    assert names(tmp_path) == ["programs"]
+
+
+def test_an_unwritable_place_is_an_error(tmp_path: Path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(GeneratorError, match="cannot write"):
+        generate(tmp_path / "file" / "below", SMALL)
+
+
+def test_ctrl_c_ends_the_generator_and_leaves_nothing(tmp_path: Path):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    program = programs / "tpchgen-cli"
+    program.write_text(f"#!/bin/sh\necho $$ > {programs}/pid.new\n")
+    with program.open("a") as script:
+        script.write(f"mv {programs}/pid.new {programs}/pid\nexec sleep 600\n")
+    program.chmod(0o755)
+    code = (
+        "import sys; from pathlib import Path; from starling_py.tpch import generate as g; "
+        f"g._program = lambda: {str(program)!r}; g.generate(Path(sys.argv[1]), 0.001)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "tables")], stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (programs / "pid").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(30) != 0
+    finally:
+        parent.kill()
+        parent.wait(30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((programs / "pid").read_text()), 0)
+    assert names(tmp_path) == ["programs"]
+
+
+@pytest.mark.parametrize(("scale", "parts"), [(0.01, 4), (1, 4), (2, 4), (10, 20), (100, 200)])
+def test_files_of_large_scales_stay_of_one_size(scale: float, parts: int):
+    assert default_parts(scale) == parts
