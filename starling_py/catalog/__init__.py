@@ -1,0 +1,1 @@
+"""Which tables there are, and what their Parquet footers say of them."""

@@ -1,0 +1,243 @@
+"""The tables of a data folder, of named patterns, and of paths inside a statement."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starling_py.catalog.errors import (
+    AccessDenied,
+    AmbiguousTable,
+    EmptyTable,
+    NoFiles,
+    UsageError,
+)
+from starling_py.catalog.footer import FooterCache
+from starling_py.catalog.hive import fold
+from starling_py.catalog.listing import (
+    Listed,
+    files_of_folder,
+    files_of_patterns,
+    is_hidden,
+    is_parquet,
+    listed_file,
+    root_of,
+)
+from starling_py.catalog.options import ReadOptions, parse
+from starling_py.catalog.probe import Probe
+from starling_py.catalog.table import ParquetTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FileCatalog"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a named table comes from: a folder, a file, or a pattern."""
+
+    name: str
+    path: str
+    shown: str
+    pattern: bool = False
+
+
+@dataclass(slots=True)
+class _Known:
+    """The last state of a table, and whether it was checked since the last refresh."""
+
+    files: list[Listed]
+    table: ParquetTable
+    fresh: bool = True
+
+
+class FileCatalog:
+    """Implements ``planner.tables.Catalog`` over local Parquet files.
+
+    Footers are read when a table is first used and again only for files that changed. A table that
+    cannot be read raises its error when it is used, not when tables are listed.
+
+    Parameters
+    ----------
+    data
+        A folder of which every sub-folder and Parquet file is a table.
+    tables
+        Patterns (or folders, or files) by table name. They go before those of ``data``.
+
+    Raises
+    ------
+    UsageError
+        When ``data`` is not a folder, or a name is empty.
+    """
+
+    def __init__(
+        self, data: str | os.PathLike[str] | None = None, tables: Mapping[str, str] | None = None
+    ) -> None:
+        self._lock = threading.RLock()
+        self._probe = Probe()
+        self._footers = FooterCache()
+        self._shown = None if data is None else os.fspath(data)
+        self._folder = None if self._shown is None else str(Path(self._shown).absolute())
+        self._base = str(Path.cwd())
+        self._patterns = dict(tables or {})
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._sources: dict[str, list[_Source]] | None = None
+        self._opened: set[str] = set()
+        if any(not name for name in self._patterns):
+            raise UsageError("a table needs a name")
+        if self._folder is not None and not Path(self._folder).is_dir():
+            exists = Path(self._folder).exists()
+            raise UsageError(
+                f"{self._shown} is not a folder" if exists else f"no such folder: {self._shown}",
+                hint=f"for one file write --table name={self._shown}" if exists else None,
+            )
+
+    def refresh(self) -> None:
+        """Forget which tables were looked at: the next use lists folders and checks files again."""
+        with self._lock:
+            self._sources = None
+            self._opened.clear()
+            for known in self._known.values():
+                known.fresh = False
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all tables, in order."""
+        listed = (sources[0].name for sources in self._list().values())
+        return tuple(sorted(listed, key=lambda name: (fold(name), name)))
+
+    def find(self, name: str) -> ParquetTable | None:
+        """Return the table that SQL calls ``name``, or ``None``.
+
+        Raises
+        ------
+        DataError
+            When there is such a table and it cannot be read.
+        """
+        with self._lock:
+            listed = self._list()
+            if not listed and self._folder is not None:
+                raise EmptyTable(
+                    f"the folder {self._shown} holds no tables",
+                    hint="each of its sub-folders and .parquet files would be one",
+                )
+            sources = listed.get(fold(name))
+            if sources is None:
+                return None
+            if len(sources) > 1:
+                both = " and ".join(source.shown for source in sources)
+                raise AmbiguousTable(f"the table {sources[0].name} could be {both}")
+            source = sources[0]
+            key = ("table", fold(name))
+            known = self._known.get(key)
+            if known is not None and known.fresh:
+                return known.table
+            return self._keep(key, source.name, self._files(source), ReadOptions())
+
+    def open_paths(self, patterns: tuple[str, ...], options: Mapping[str, object]) -> ParquetTable:
+        """Return the files of ``FROM 'pattern'`` or ``read_parquet([patterns], option = value)``.
+
+        Raises
+        ------
+        DataError
+            When no file matches or the files cannot be read as one table.
+        Unsupported
+            For an option that the catalog does not know.
+        """
+        read = parse(options)
+        key = ("paths", repr((patterns, sorted(options.items()))))
+        with self._lock:
+            self._opened.update(root_of(pattern) for pattern in patterns)
+            known = self._known.get(key)
+            if known is not None and known.fresh:
+                return known.table
+            files = files_of_patterns(patterns, self._probe)
+            return self._keep(key, ", ".join(patterns), files, read)
+
+    def roots(self) -> tuple[str, ...]:
+        """Return the absolute folders that hold every file of this catalog's tables."""
+        with self._lock:
+            found = set(self._opened)
+            if self._folder is not None:
+                found.add(self._folder)
+            found.update(root_of(self._absolute(pattern)) for pattern in self._patterns.values())
+            return tuple(sorted(found))
+
+    def close(self) -> None:
+        """Release what the catalog holds open and forget its footers."""
+        with self._lock:
+            self._probe.close()
+            self._known.clear()
+            self._footers = FooterCache()
+
+    def _keep(
+        self, key: tuple[str, str], name: str, files: list[Listed], options: ReadOptions
+    ) -> ParquetTable:
+        known = self._known.get(key)
+        if known is not None and known.files == files:
+            known.fresh = True
+            return known.table
+        table = ParquetTable(name, files, self._footers, self._probe, options)
+        self._known[key] = _Known(files, table)
+        return table
+
+    def _list(self) -> dict[str, list[_Source]]:
+        with self._lock:
+            if self._sources is None:
+                self._sources = self._look()
+            return self._sources
+
+    def _look(self) -> dict[str, list[_Source]]:
+        found: dict[str, list[_Source]] = {}
+        if self._folder is not None and self._shown is not None:
+            for source in _tables_of_folder(self._folder, self._shown):
+                found.setdefault(fold(source.name), []).append(source)
+        named: dict[str, list[_Source]] = {}
+        for name, pattern in self._patterns.items():
+            source = _Source(name, pattern, f"--table {name}={pattern}", pattern=True)
+            named.setdefault(fold(name), []).append(source)
+        return found | named
+
+    def _files(self, source: _Source) -> list[Listed]:
+        if not source.pattern:
+            if not Path(source.path).is_dir():
+                return [listed_file(source.path, source.shown, "")]
+            folder, shown = source.path, source.shown
+        elif Path(self._absolute_path(source.path)).is_dir():
+            folder, shown = self._absolute_path(source.path), source.path
+        else:
+            try:
+                return files_of_patterns((source.path,), self._probe, self._base)
+            except NoFiles as error:
+                raise NoFiles(f"table {source.name}: {error.message}", hint=error.hint) from error
+        files = files_of_folder(folder.rstrip("/") or "/", shown.rstrip("/"))
+        if not files:
+            raise EmptyTable(f"table {source.name}: the folder {shown} holds no Parquet files")
+        return files
+
+    def _absolute(self, pattern: str) -> str:
+        return pattern if pattern.startswith(("/", "file://")) else f"{self._base}/{pattern}"
+
+    def _absolute_path(self, path: str) -> str:
+        return self._absolute(path).removeprefix("file://")
+
+
+def _tables_of_folder(folder: str, shown: str) -> list[_Source]:
+    try:
+        with os.scandir(folder) as entries:
+            seen = [entry for entry in entries if not is_hidden(entry.name)]
+    except PermissionError as error:
+        raise AccessDenied(f"cannot list the folder {shown}: permission denied") from error
+    except OSError as error:
+        raise UsageError(f"cannot list the folder {shown}: {error.strerror}") from error
+    found: list[_Source] = []
+    for entry in sorted(seen, key=lambda entry: os.fsencode(entry.name)):
+        path = f"{shown.rstrip('/')}/{entry.name}"
+        # Spark writes a folder with a file's name: orders.parquet/part-00000.parquet.
+        name = os.path.splitext(entry.name)[0] if is_parquet(entry.name) else entry.name  # noqa: PTH122
+        if entry.is_dir() or is_parquet(entry.name):
+            found.append(_Source(name, entry.path, path))
+    return found

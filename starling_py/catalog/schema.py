@@ -1,0 +1,202 @@
+"""The columns of a table, decided once for all of its files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from starling_py.catalog.errors import DataError, HiveMismatch, SchemaMismatch
+from starling_py.catalog.hive import common_keys, fold, folder_keys, value_text
+from starling_py.planner.tables import ColumnSource, TableColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow.parquet as pq
+
+    from starling_py.catalog.footer import Footer
+    from starling_py.catalog.listing import Listed
+    from starling_py.catalog.options import ReadOptions
+    from starling_py.catalog.probe import Described, Probe
+
+__all__ = ["Layout", "Schema", "decide"]
+
+Layout = dict[str, tuple[int, ...]]
+"""Which leaves of a file's Parquet schema make up each of its columns, by folded name."""
+
+_NAMED = 3
+
+
+class Schema(NamedTuple):
+    """Columns, and per file the values of those that the files do not hold and its layout."""
+
+    columns: tuple[TableColumn, ...]
+    values: tuple[tuple[str | None, ...], ...]
+    layouts: tuple[Layout, ...]
+
+
+def decide(
+    table: str,
+    files: Sequence[Listed],
+    footers: Sequence[Footer],
+    probe: Probe,
+    options: ReadOptions,
+) -> Schema:
+    """Return the columns of a table as DuckDB names and types them.
+
+    A folder key takes the place of a file's column of the same name; other keys follow in the
+    order of their names.
+
+    Raises
+    ------
+    SchemaMismatch
+        When files differ in the names or types of their columns. Their order may differ.
+    HiveMismatch
+        When ``hive_partitioning = true`` is asked for and the folders' keys differ.
+    """
+    described, layouts = _agree(table, files, footers, probe)
+    columns = [TableColumn(name, type_, name) for name, type_ in described]
+    added: list[TableColumn] = []
+    texts: dict[str, list[str | None]] = {}
+    if options.filename is not None:
+        if fold(options.filename) in {fold(column.name) for column in columns}:
+            raise DataError(
+                f"the option filename adds a column {options.filename}, which the files have",
+                hint="give it another name: filename = 'other_name'",
+            )
+        added.append(TableColumn(options.filename, "VARCHAR", "filename", ColumnSource.HIVE))
+        texts[options.filename] = [file.shown for file in files]
+    for column, values in _hive_columns(files, probe, options):
+        for position, known in enumerate(columns):
+            if fold(known.name) == fold(column.name):
+                column = TableColumn(known.name, column.type, column.field, column.source)
+                columns[position] = column
+                break
+        else:
+            added.append(column)
+        texts[column.name] = values
+    columns += added
+    constant = [texts[c.name] for c in columns if c.source is ColumnSource.HIVE]
+    rows = tuple(zip(*constant, strict=True)) if constant else ((),) * len(files)
+    return Schema(tuple(columns), rows, layouts)
+
+
+def _agree(
+    table: str, files: Sequence[Listed], footers: Sequence[Footer], probe: Probe
+) -> tuple[tuple[Described, ...], tuple[Layout, ...]]:
+    """Return the first file's columns and every file's layout, or raise where files differ."""
+    first = footers[0].metadata.schema
+    described = _describe(files[0], probe)
+    shared = _layout(footers[0], described)
+    others: dict[str, Layout] = {}
+    layouts: list[Layout] = []
+    for file, footer in zip(files, footers, strict=True):
+        schema = footer.metadata.schema
+        if schema.equals(first):
+            layouts.append(shared)
+            continue
+        key = str(schema)
+        if key not in others:
+            found = _describe(file, probe)
+            _check(table, files[0], described, file, found)
+            others[key] = _layout(footer, found)
+        layouts.append(others[key])
+    return described, tuple(layouts)
+
+
+def _describe(file: Listed, probe: Probe) -> tuple[Described, ...]:
+    try:
+        return probe.describe(file.path)
+    except DataError as error:
+        raise DataError(f"cannot read {file.shown}: {error.message}") from error
+
+
+def _check(
+    table: str,
+    first: Listed,
+    expected: Sequence[Described],
+    other: Listed,
+    found: Sequence[Described],
+) -> None:
+    here = {fold(column.name): column for column in expected}
+    there = {fold(column.name): column for column in found}
+    differences: list[str] = []
+    for key, column in here.items():
+        if key not in there:
+            rest = f"not in {other.shown}"
+        elif there[key].type != column.type:
+            rest = f"{there[key].type} in {other.shown}"
+        else:
+            continue
+        differences.append(f"column {column.name} is {column.type} in {first.shown} and {rest}")
+    differences += [
+        f"column {column.name} is {column.type} in {other.shown} and not in {first.shown}"
+        for key, column in there.items()
+        if key not in here
+    ]
+    if differences:
+        more = len(differences) - _NAMED
+        text = "; ".join(differences[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        raise SchemaMismatch(f"the files of {table} differ: {text}")
+
+
+def _layout(footer: Footer, described: Sequence[Described]) -> Layout:
+    """Return the leaves of each column; empty where they cannot be told apart."""
+    metadata = footer.metadata
+    sizes = [1] * len(described)
+    if metadata.num_columns != len(described):
+        sizes = _leaves(metadata.schema)
+        if len(sizes) != len(described) or sum(sizes) != metadata.num_columns:
+            return {}
+    layout: Layout = {}
+    start = 0
+    for column, size in zip(described, sizes, strict=True):
+        layout[fold(column.name)] = tuple(range(start, start + size))
+        start += size
+    return layout
+
+
+def _leaves(schema: pq.ParquetSchema) -> list[int]:
+    """Return the number of leaves of each top-level field of a Parquet schema.
+
+    A leaf's path begins with its field's name. Fields of equal names, or a dot in a name, make the
+    answer shorter than the list of fields, by which the caller sees that it is of no use.
+    """
+    tops = [str(schema.column(leaf).path).split(".", 1)[0] for leaf in range(len(schema))]
+    return list(Counter(tops).values())
+
+
+def _hive_columns(
+    files: Sequence[Listed], probe: Probe, options: ReadOptions
+) -> list[tuple[TableColumn, list[str | None]]]:
+    if options.hive_partitioning is False:
+        return []
+    found = [folder_keys(file.inner) for file in files]
+    keys = common_keys(found)
+    if options.hive_partitioning and not keys:
+        _refuse_keys(files, found)
+    if not keys:
+        return []
+    described = probe.describe_hive(
+        [file.path for file in files], options.hive_types, autocast=options.hive_types_autocast
+    )
+    types: Mapping[str, str] = {fold(column.name): column.type for column in described}
+    columns: list[tuple[TableColumn, list[str | None]]] = []
+    taken: set[str] = set()
+    for key in keys:
+        if fold(key) in taken:
+            continue
+        taken.add(fold(key))
+        type_ = types[fold(key)]
+        values = [value_text(raw[key], type_) for raw in found]
+        columns.append((TableColumn(key, type_, key, ColumnSource.HIVE), values))
+    return columns
+
+
+def _refuse_keys(files: Sequence[Listed], found: Sequence[dict[str, str]]) -> None:
+    for file, keys in zip(files, found, strict=True):
+        if tuple(keys) != tuple(found[0]):
+            differing = sorted(set(keys) ^ set(found[0]))[0]
+            raise HiveMismatch(
+                f"{files[0].shown} and {file.shown} differ in the folder key {differing}"
+            )
