@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from starling_py.tpch.errors import TpchError
 from starling_py.tpch.generate import generate as write_tables
 from starling_py.tpch.texts import numbers
 
@@ -127,8 +128,12 @@ def verify(
     Rows, column names and types must be the same. The exit code is 1 when any query differs.
     """
     # Imports both engines: not for `generate`, nor for --help.
-    from starling_py.tpch.verify import totals, verify
+    from starling_py.tpch.verify import check_folder, totals, verify
 
+    try:
+        check_folder(data)
+    except TpchError as error:
+        raise click.BadParameter(error.message, param_hint="'--data'") from None
     click.echo(HEADER)
     outcomes = []
     for outcome in verify(

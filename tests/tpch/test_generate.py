@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,18 @@ def columns_range(path: Path, column: str) -> tuple[int, int]:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small") / "deep" / "down"
+    assert generate(folder, SMALL, parts=2).fresh
+    return folder
+
+
+@pytest.fixture
+def small_copy(small_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_folder, tmp_path / "tables"))
 
 
 @pytest.fixture
@@ -61,43 +74,38 @@ def test_lineitem_and_orders_share_key_ranges_file_by_file(tpch_folder: Path):
         last = orders[1]
 
 
-def test_the_same_again_is_left_alone_and_said_so(tmp_path: Path):
-    folder = tmp_path / "deep" / "down"
-    first = generate(folder, SMALL, parts=2)
-    assert first.fresh
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
-    again = generate(folder, SMALL, parts=2)
+def test_the_same_again_is_left_alone_and_said_so(small_folder: Path):
+    before = {path: path.stat().st_mtime_ns for path in small_folder.rglob("*.parquet")}
+    again = generate(small_folder, SMALL, parts=2)
     assert not again.fresh
-    assert again.tables == first.tables
-    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
-    assert names(folder.parent) == ["down"]
+    assert sum(table.files for table in again.tables) == len(before) == 2 * 5 + 3
+    assert before == {path: path.stat().st_mtime_ns for path in small_folder.rglob("*.parquet")}
+    assert names(small_folder.parent) == ["down"]
 
 
-def test_other_tables_are_replaced_only_when_asked_to(tmp_path: Path):
-    folder = tmp_path / "tables"
-    generate(folder, SMALL, parts=2)
+def test_other_tables_are_replaced_only_when_asked_to(small_copy: Path):
     with pytest.raises(OutputRefused, match="other TPC-H tables") as caught:
-        generate(folder, SMALL, parts=3)
+        generate(small_copy, SMALL, parts=3)
     assert "--overwrite" in str(caught.value.hint)
-    assert len(names(folder / "lineitem")) == 2
-    generate(folder, SMALL, parts=3, overwrite=True)
-    assert len(names(folder / "lineitem")) == 3
-    assert names(tmp_path) == ["tables"]
+    assert len(names(small_copy / "lineitem")) == 2
+    generate(small_copy, SMALL, parts=3, overwrite=True)
+    assert len(names(small_copy / "lineitem")) == 3
+    assert names(small_copy.parent) == ["tables"]
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "add"])
-def test_a_damaged_folder_is_not_taken_for_complete(tmp_path: Path, damage: str):
-    folder = tmp_path / "tables"
-    generate(folder, SMALL, parts=2)
-    path = folder / "orders" / "orders.2.parquet"
+@pytest.mark.parametrize("damage", ["truncate", "remove", "add", "rescale"])
+def test_a_damaged_folder_is_not_taken_for_complete(small_copy: Path, damage: str):
+    path = small_copy / "orders" / "orders.2.parquet"
     if damage == "truncate":
         path.write_bytes(path.read_bytes()[:-20])
     elif damage == "remove":
         path.unlink()
-    else:
+    elif damage == "add":
         path.with_name("orders.3.parquet").write_bytes(path.read_bytes())
+    else:
+        pq.write_table(pq.read_table(path).slice(1), path)
     with pytest.raises(OutputRefused):
-        generate(folder, SMALL, parts=2)
+        generate(small_copy, SMALL, parts=2)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -118,10 +126,11 @@ def test_a_file_is_not_a_folder(tmp_path: Path):
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path):
-    assert generate(tmp_path / "x", SMALL).fresh
-    (tmp_path / "y").mkdir()
-    assert generate(tmp_path / "y", SMALL).fresh
-    assert (tmp_path / "y").stat().st_mode == (tmp_path / "y" / "orders").stat().st_mode
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    assert generate(folder, SMALL).fresh
+    # As readable as any other folder, although it began as a private scratch folder.
+    assert folder.stat().st_mode == (folder / "orders").stat().st_mode
 
 
 def test_a_missing_generator_is_said_with_the_command_that_installs_it(
