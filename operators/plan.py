@@ -1,4 +1,4 @@
-"""A finished plan as data: stages, their inputs, tasks, outputs and estimates, before anything runs."""
+"""A finished plan as data: stages, inputs, tasks, outputs and estimates, before anything runs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class ResultColumn(msgspec.Struct, frozen=True):
 
 
 class StagePlan(msgspec.Struct, frozen=True):
-    """A whole query: stages in dependency order (inputs come from lower ids); the last is the answer.
+    """A whole query: stages in dependency order (inputs have lower ids); the last is the answer.
 
     The answer is the concatenation, in task order, of output 0 of the last stage; its columns
     correspond by position to ``result``.

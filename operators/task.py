@@ -1,4 +1,4 @@
-"""A task as data: what a worker is told (:class:`TaskSpec`) and what it answers (:class:`TaskReport`).
+"""A task as data: what a worker is told (`TaskSpec`) and what it answers (`TaskReport`).
 
 A spec can be replayed alone from its JSON: it names its inputs, carries its statement and the
 session settings that give the statement its meaning, and the key of its one output object.

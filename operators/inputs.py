@@ -1,0 +1,123 @@
+"""The inputs of a task, bound as relations of its connection under the statement's names."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from starling_py.operators.quoting import decode_path, identifier, parquet_path
+from starling_py.operators.scan import (
+    check_files,
+    empty_relation,
+    needs_file_index,
+    scan_relation,
+)
+from starling_py.operators.task import InputColumn, ScanInput, ShuffleInput, TaskInput
+from starling_py.shuffle.read import read_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from starling_py.shuffle.objects import ObjectStore
+
+__all__ = ["bound_inputs"]
+
+
+@contextmanager
+def bound_inputs(
+    connection: duckdb.DuckDBPyConnection,
+    store: ObjectStore,
+    inputs: Sequence[TaskInput],
+    check: Callable[[], None],
+) -> Iterator[int]:
+    """Bind ``inputs`` and yield the number of their rows; afterwards nothing of them is left.
+
+    ``check`` is called before each input and raises to stop.
+    """
+    undo: list[Callable[[], object]] = []
+    rows = 0
+    try:
+        for wanted in inputs:
+            check()
+            if isinstance(wanted, ScanInput):
+                check_files(wanted)
+                _bind_scan(connection, wanted)
+                undo.append(_dropper(connection, wanted.name))
+                rows += sum(file.last_row - file.first_row for file in wanted.files)
+            else:
+                rows += _bind_shuffle(connection, store, wanted, undo)
+        yield rows
+    finally:
+        for step in reversed(undo):
+            step()
+
+
+def _run(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    connection.execute(statement).fetchall()
+
+
+def _dropper(connection: duckdb.DuckDBPyConnection, name: str) -> Callable[[], None]:
+    return lambda: _run(connection, f"DROP VIEW IF EXISTS temp.main.{identifier(name)}")
+
+
+def _bind_scan(connection: duckdb.DuckDBPyConnection, scan: ScanInput) -> None:
+    shadowed: set[str] = set()
+    if needs_file_index(scan) and _has_column(connection, scan, "file_index"):
+        shadowed.add("file_index")
+    create = f"CREATE OR REPLACE TEMP VIEW {identifier(scan.name)} AS "
+    try:
+        _run(connection, create + scan_relation(scan, frozenset(shadowed)))
+    except duckdb.BinderException as error:
+        if 'adds column "file_row_number"' not in str(error):
+            raise
+        shadowed.add("file_row_number")
+        _run(connection, create + scan_relation(scan, frozenset(shadowed)))
+
+
+def _has_column(connection: duckdb.DuckDBPyConnection, scan: ScanInput, name: str) -> bool:
+    path = parquet_path(decode_path(scan.files[0].path))
+    found = connection.sql(f"SELECT * FROM read_parquet({path}, hive_partitioning = false)").columns
+    return name in (column.lower() for column in found)
+
+
+def _bind_shuffle(
+    connection: duckdb.DuckDBPyConnection,
+    store: ObjectStore,
+    shuffled: ShuffleInput,
+    undo: list[Callable[[], object]],
+) -> int:
+    columns = shuffled.columns
+    table = read_runs(store, shuffled.runs) if shuffled.runs else None
+    if table is None or table.num_rows == 0:
+        empty = empty_relation((column.name, column.type) for column in columns)
+        _run(connection, f"CREATE OR REPLACE TEMP VIEW {identifier(shuffled.name)} AS {empty}")
+        undo.append(_dropper(connection, shuffled.name))
+        return 0
+    table = table.rename_columns([column.name for column in columns])
+    if not any(_loses_its_type(column) for column in columns):
+        connection.register(shuffled.name, table)
+        undo.append(lambda: connection.unregister(shuffled.name))
+        return int(table.num_rows)
+    raw = f"{shuffled.name} as Arrow"
+    connection.register(raw, table)
+    undo.append(lambda: connection.unregister(raw))
+    items = ", ".join(
+        f"CAST({identifier(column.name)} AS {column.type}) AS {identifier(column.name)}"
+        if _loses_its_type(column)
+        else identifier(column.name)
+        for column in columns
+    )
+    _run(
+        connection,
+        f"CREATE OR REPLACE TEMP VIEW {identifier(shuffled.name)} AS "
+        f"SELECT {items} FROM {identifier(raw)}",
+    )
+    undo.append(_dropper(connection, shuffled.name))
+    return int(table.num_rows)
+
+
+def _loses_its_type(column: InputColumn) -> bool:
+    # Arrow's lossless conversion keeps every other type, nested ones too; a test sweeps them.
+    return "ENUM" in column.type.upper()

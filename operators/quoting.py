@@ -1,0 +1,37 @@
+"""Text that stands for a name, a string or a file in a DuckDB statement, and paths on the wire."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote, unquote_to_bytes
+
+__all__ = ["decode_path", "encode_path", "identifier", "literal", "parquet_path"]
+
+
+def identifier(name: str) -> str:
+    """Return ``name`` as a quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str | None) -> str:
+    """Return ``text`` as a string literal, or ``NULL``."""
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
+
+
+def parquet_path(path: str) -> str:
+    """Return a string literal with which ``read_parquet`` opens exactly the file ``path``.
+
+    DuckDB takes ``*``, ``?`` and ``[`` in a path for a pattern; a class of one character matches
+    that character only.
+    """
+    return literal("".join(f"[{char}]" if char in "*?[" else char for char in path))
+
+
+def encode_path(path: str) -> str:
+    """Return a path as a spec carries it: percent-encoded, any bytes kept."""
+    return quote(os.fsencode(path))
+
+
+def decode_path(path: str) -> str:
+    """Return the path that :func:`encode_path` was given."""
+    return os.fsdecode(unquote_to_bytes(path))

@@ -1,0 +1,1 @@
+"""What decides which task runs when, and what happens to a query that fails."""

@@ -1,0 +1,216 @@
+"""Runs a plan: tells the scheduler what happens and does what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from starling_py.coordinator.scheduler import (
+    Action,
+    Attempt,
+    Cancel,
+    CancelAttempt,
+    Event,
+    Fail,
+    Finish,
+    Invoke,
+    Options,
+    Scheduler,
+    StageComplete,
+    StageReady,
+    TaskReported,
+    Tick,
+)
+from starling_py.coordinator.specs import output_runs
+from starling_py.events import (
+    Events,
+    QueryFailed,
+    QueryFinished,
+    QueryPlanned,
+    StageFinished,
+    StageStarted,
+    TaskFinished,
+    TaskStarted,
+)
+from starling_py.operators.errors import TaskError
+from starling_py.operators.task import TaskReport, TaskSpec
+from starling_py.shuffle.errors import StarlingError
+from starling_py.shuffle.index import PartitionRun
+from starling_py.shuffle.objects import task_key
+from starling_py.shuffle.read import delete_prefix, read_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+    from starling_py.invokers.protocol import Invoker
+    from starling_py.operators.plan import StagePlan
+
+__all__ = ["Answer", "Driver"]
+
+_T = TypeVar("_T")
+_TICK_SECONDS = 1.0
+_STOP_SECONDS = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer of a plan, columns c0, c1 …, and the reports of all its tasks by stage."""
+
+    table: pa.Table
+    reports: dict[int, tuple[TaskReport, ...]]
+
+
+class Driver:
+    """Runs one plan on an invoker.
+
+    However the run ends, no attempt of it is running afterwards and its objects are gone.
+
+    Parameters
+    ----------
+    seconds
+        How long the query may take.
+    """
+
+    def __init__(
+        self,
+        plan: StagePlan,
+        invoker: Invoker,
+        events: Events,
+        *,
+        seconds: float,
+        max_attempts: int = 2,
+        attempt_seconds: float = float("inf"),
+    ) -> None:
+        self._plan = plan
+        self._invoker = invoker
+        self._events = events
+        self._scheduler = Scheduler(
+            plan,
+            Options(
+                slots=invoker.slots,
+                memory_limit=invoker.memory_limit,
+                deadline=time.time() + seconds,
+                attempt_seconds=attempt_seconds,
+                max_attempts=max_attempts,
+            ),
+            nonce=lambda: secrets.token_hex(8),
+        )
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._attempts: dict[Attempt, asyncio.Task[None]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._outcome: Finish | Fail | None = None
+
+    def cancel(self) -> None:
+        """Ask for the end of the query; only from the thread of the event loop."""
+        self._inbox.put_nowait(Cancel())
+
+    async def run(self) -> Answer:
+        """Run the plan to its end.
+
+        Raises
+        ------
+        StarlingError
+            If there is no answer.
+        """
+        start = time.perf_counter()
+        query = self._plan.query
+        self._events(QueryPlanned(query, self._plan))
+        try:
+            answer = await self._run()
+        except StarlingError as error:
+            self._events(QueryFailed(query, error, time.perf_counter() - start))
+            raise
+        self._events(QueryFinished(query, time.perf_counter() - start))
+        return answer
+
+    async def _run(self) -> Answer:
+        try:
+            self._act(self._scheduler.start(time.time()))
+            while self._outcome is None:
+                event = await self._next_event()
+                self._act(self._scheduler.handle(event, time.time()))
+            if isinstance(self._outcome, Fail):
+                raise self._outcome.error
+            table = await _in_thread(self._take_answer)
+            reports = {stage.id: self._scheduler.reports(stage.id) for stage in self._plan.stages}
+            return Answer(table, reports)
+        finally:
+            await self._stop_attempts()
+            await _in_thread(lambda: delete_prefix(self._invoker.store, f"{self._plan.query}/"))
+
+    async def _next_event(self) -> Event:
+        wait = min(max(self._scheduler.next_deadline - time.time(), 0.0), _TICK_SECONDS)
+        try:
+            return await asyncio.wait_for(self._inbox.get(), wait)
+        except TimeoutError:
+            return Tick()
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Invoke():
+                    self._invoke(action.attempt, action.spec)
+                case CancelAttempt():
+                    task = self._attempts.pop(action.attempt, None)
+                    if task is not None:
+                        self._stopping.add(task)
+                        task.cancel()
+                case StageReady():
+                    self._events(StageStarted(self._plan.query, action.stage))
+                case StageComplete():
+                    self._events(StageFinished(self._plan.query, action.stage, action.reports))
+                case Finish() | Fail():
+                    self._outcome = action
+
+    def _invoke(self, attempt: Attempt, spec: TaskSpec) -> None:
+        self._events(TaskStarted(spec.query, spec.stage, spec.task, spec.attempt))
+        self._attempts[attempt] = asyncio.get_running_loop().create_task(
+            self._attempt(attempt, spec)
+        )
+
+    async def _attempt(self, attempt: Attempt, spec: TaskSpec) -> None:
+        try:
+            report = await self._invoker.invoke(spec)
+        except StarlingError as error:
+            report = _failure(spec, error)
+        except Exception as error:  # noqa: BLE001 - whatever an invoker raises ends the attempt
+            report = _failure(spec, TaskError(f"{type(error).__name__}: {error}"))
+        self._attempts.pop(attempt, None)
+        self._events(TaskFinished(spec.query, report))
+        self._inbox.put_nowait(TaskReported(report))
+
+    async def _stop_attempts(self) -> None:
+        running = [*self._attempts.values(), *self._stopping]
+        self._attempts.clear()
+        for task in running:
+            if task not in self._stopping:
+                task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_STOP_SECONDS)
+
+    def _take_answer(self) -> pa.Table:
+        plan = self._plan
+        stage = plan.stages[-1]
+        reports = self._scheduler.reports(stage.id)
+        runs = output_runs(stage, reports, 0, query=plan.query)
+        if not runs:
+            # Some run, for the sake of the schema.
+            runs = (PartitionRun(task_key(plan.query, stage.id, 0), "", 0, 1),)
+        return read_runs(self._invoker.store, runs)
+
+
+def _failure(spec: TaskSpec, error: StarlingError) -> TaskReport:
+    return TaskReport(spec.query, spec.stage, spec.task, spec.attempt, "none", error=error.record())
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    try:
+        waiting = asyncio.get_running_loop().run_in_executor(None, work)
+    except RuntimeError:
+        return work()  # the interpreter is about to end and starts no thread any more
+    return await waiting

@@ -1,0 +1,320 @@
+"""Runs plans: coordinator, workers, their store and everything that has to end with them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import weakref
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from starling_py.coordinator.driver import Answer, Driver
+from starling_py.coordinator.memory import default_memory
+from starling_py.coordinator.scratch import Scratch, sweep
+from starling_py.events import Events, Listener
+from starling_py.invokers.processes import ProcessInvoker
+from starling_py.invokers.threads import ThreadInvoker
+from starling_py.operators.errors import Cancelled, TaskTimedOut
+from starling_py.shuffle.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from starling_py.invokers.protocol import Invoker
+    from starling_py.operators.plan import StagePlan
+    from starling_py.operators.task import TaskReport
+
+__all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult"]
+
+_T = TypeVar("_T")
+_STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.01
+_INSTANCE_OVERHEAD = 60 << 20
+_LEAST_INSTANCE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine runs tasks.
+
+    Parameters
+    ----------
+    workers
+        How many tasks run at once.
+    isolation
+        ``"thread"`` runs them in this process, ``"process"`` in a process each.
+    memory
+        Bytes for the objects of the shuffle and all workers together; 0 stands for 80 % of what
+        is free when the engine is made.
+    seconds
+        How long a query may take.
+    attempts
+        How often a task is tried, where trying again makes sense.
+    attempt_seconds
+        How long one attempt may take.
+    scratch
+        Where the directory for spilled and exchanged data is made; by default the machine's
+        directory for temporary files.
+    """
+
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    isolation: Literal["thread", "process"] = "thread"
+    memory: int = 0
+    seconds: float = 86_400.0
+    attempts: int = 2
+    attempt_seconds: float = float("inf")
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunMetrics:
+    """What a query cost.
+
+    ``shuffled_bytes`` are those of all outputs but the last stage's. ``requests`` are those to
+    the store, of queries that run at the same time too. ``peak_rss`` is per worker, in bytes;
+    workers that are threads share that of the process.
+    """
+
+    stages: int
+    tasks: int
+    shuffled_bytes: int
+    shuffled_rows: int
+    requests: int
+    seconds: float
+    cpu_seconds: float
+    peak_rss: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The answer with columns c0, c1 …; the reports are in the order of stages and tasks."""
+
+    table: pa.Table
+    metrics: RunMetrics
+    reports: tuple[TaskReport, ...]
+
+
+class Engine:
+    """Runs plans on workers that it starts with the first and keeps until it is closed.
+
+    Several threads may call :meth:`run` at once; they share the workers.
+    """
+
+    def __init__(
+        self, options: EngineOptions | None = None, listeners: Iterable[Listener] = ()
+    ) -> None:
+        self._options = options or EngineOptions()
+        if self._options.workers < 1:
+            raise ValueError("an engine has at least one worker")
+        self._events = Events(listeners)
+        self._parts = _Parts(self._options)
+        # Also when the engine is forgotten, or the interpreter ends.
+        self._finalizer = weakref.finalize(self, self._parts.close)
+
+    @property
+    def options(self) -> EngineOptions:
+        return self._options
+
+    def run(self, plan: StagePlan, listeners: Iterable[Listener] = ()) -> RunResult:
+        """Run a plan and return its answer.
+
+        Whatever happens, no task of the plan runs on, and none of its objects is left, when
+        this returns or raises. ``KeyboardInterrupt`` cancels the query, cleans up and goes on.
+
+        Parameters
+        ----------
+        listeners
+            Are told of this run only, in a thread of the engine.
+
+        Raises
+        ------
+        StarlingError
+            If there is no answer.
+        """
+        return self._parts.run(plan, self._events.plus(listeners))
+
+    def close(self) -> None:
+        """End all workers and remove all scratch data. A closed engine runs nothing more."""
+        self._finalizer()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Parts:
+    """What an engine holds. It does not know its engine, so that the engine can be forgotten."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self._closed = False
+        self._owner = os.getpid()
+        self._scratch: Scratch | None = None
+        self._invoker: Invoker | None = None
+        self._loop: _LoopThread | None = None
+        self._drivers: set[Driver] = set()
+
+    def run(self, plan: StagePlan, events: Events) -> RunResult:
+        invoker, loop = self._started()
+        driver = Driver(
+            plan,
+            invoker,
+            events,
+            seconds=self._options.seconds,
+            max_attempts=self._options.attempts,
+            attempt_seconds=self._options.attempt_seconds,
+        )
+        before = invoker.store.meter.snapshot()
+        running = loop.submit(self._drive(driver))
+        try:
+            answer, seconds = self._wait(running)
+        except BaseException:
+            if not running.done():
+                # Ctrl-C: the caller goes on only when nothing of the query is left.
+                loop.call(driver.cancel)
+                _settle(running)
+            raise
+        requests = (invoker.store.meter.snapshot() - before).requests
+        return _result(
+            plan, answer, seconds, requests, isolated=self._options.isolation == "process"
+        )
+
+    async def _drive(self, driver: Driver) -> tuple[Answer, float]:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        self._drivers.add(driver)
+        try:
+            return await driver.run(), loop.time() - start
+        finally:
+            self._drivers.discard(driver)
+
+    def _wait(self, running: Future[_T]) -> _T:
+        try:
+            return running.result(self._options.seconds + _STOP_SECONDS)
+        except TimeoutError as error:
+            raise TaskTimedOut("the query does not come to its end") from error
+
+    def _started(self) -> tuple[Invoker, _LoopThread]:
+        with self._lock:
+            if self._closed or self._owner != os.getpid():
+                raise Cancelled("the engine is closed")
+            if self._scratch is None:
+                sweep(self._options.scratch)
+                self._scratch = Scratch(self._options.scratch)
+            if self._invoker is None:
+                self._invoker = _invoker(self._options, self._scratch.path)
+            if self._loop is None:
+                self._loop = _LoopThread()
+            return self._invoker, self._loop
+
+    def close(self) -> None:
+        if self._owner != os.getpid():
+            return  # a fork owns nothing of this
+        with self._lock:
+            self._closed = True
+            loop, self._loop = self._loop, None
+            invoker, self._invoker = self._invoker, None
+            scratch, self._scratch = self._scratch, None
+        if loop is not None:
+            loop.submit(self._stop(invoker)).result(_STOP_SECONDS)
+            loop.close()
+        if invoker is not None:
+            invoker.store.close()
+        if scratch is not None:
+            scratch.close()
+
+    async def _stop(self, invoker: Invoker | None) -> None:
+        for driver in self._drivers:
+            driver.cancel()
+        deadline = time.monotonic() + _STOP_SECONDS / 2
+        while self._drivers and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+        if invoker is not None:
+            await invoker.close()
+
+
+class _LoopThread:
+    """An event loop in a thread of its own: callers may be inside a loop themselves."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="starling-coordinator", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+    def submit(self, work: Coroutine[object, object, _T]) -> Future[_T]:
+        """Run a coroutine in the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(self, work: Callable[[], object]) -> None:
+        """Call a function in the loop, some time soon."""
+        self._loop.call_soon_threadsafe(work)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_STOP_SECONDS)
+
+
+def _settle(running: Future[_T]) -> None:
+    """Wait until a cancelled query has cleaned up, whatever becomes of it."""
+    wait([running], _STOP_SECONDS)
+
+
+def _invoker(options: EngineOptions, scratch: Path) -> Invoker:
+    memory = options.memory or default_memory()
+    if options.isolation == "process":
+        return ProcessInvoker(options.workers, memory=memory, scratch=scratch)
+    # Half for what tasks hand to one another, which leaves memory for files when there is more.
+    store = MemoryStore(budget=memory // 2, spill_directory=scratch)
+    share = memory // 2 // options.workers - _INSTANCE_OVERHEAD
+    return ThreadInvoker(
+        options.workers,
+        store,
+        memory_limit=max(share, _LEAST_INSTANCE),
+        temp_directory=scratch,
+    )
+
+
+def _result(
+    plan: StagePlan, answer: Answer, seconds: float, requests: int, *, isolated: bool
+) -> RunResult:
+    reports = tuple(report for stage in plan.stages for report in answer.reports[stage.id])
+    last = plan.stages[-1].id
+    shuffled = [
+        report.index for report in reports if report.stage != last and report.index is not None
+    ]
+    peaks: dict[str, int] = {}
+    for report in reports:
+        peaks[report.worker] = max(report.metrics.peak_rss, peaks.get(report.worker, 0))
+    if isolated:
+        # The store of this process does not count what workers ask of theirs.
+        requests += sum(report.metrics.requests for report in reports)
+    return RunResult(
+        answer.table,
+        RunMetrics(
+            stages=len(plan.stages),
+            tasks=len(reports),
+            shuffled_bytes=sum(index.bytes for index in shuffled),
+            shuffled_rows=sum(index.rows for index in shuffled),
+            requests=requests,
+            seconds=seconds,
+            cpu_seconds=sum(report.metrics.cpu_seconds for report in reports),
+            peak_rss=peaks,
+        ),
+        reports,
+    )

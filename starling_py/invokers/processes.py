@@ -1,0 +1,82 @@
+"""Tasks in worker processes over a directory of objects."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starling_py.invokers.process import WorkerProcess
+from starling_py.operators.errors import WorkerDied
+from starling_py.shuffle.local import LocalStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starling_py.operators.task import TaskReport, TaskSpec
+
+__all__ = ["ProcessInvoker", "instance_limit"]
+
+_MEBIBYTE = 1 << 20
+_RUNTIME = 180 * _MEBIBYTE
+_LEAST_LIMIT = 64 * _MEBIBYTE
+
+
+def instance_limit(size: int) -> int:
+    """Return the memory limit of the DuckDB in a worker process of ``size`` bytes.
+
+    Python, its libraries and what DuckDB uses beyond its limit take 180 MiB; of the rest half is
+    for the output, which is there twice while it is cut into partitions.
+    """
+    return max((size - _RUNTIME) // 2, _LEAST_LIMIT)
+
+
+class ProcessInvoker:
+    """Worker processes, started when there is a task for them and replaced when they die.
+
+    Parameters
+    ----------
+    workers
+        How many processes.
+    memory
+        Bytes for all of them together.
+    scratch
+        A private directory for the objects and for spilling.
+    """
+
+    def __init__(self, workers: int, *, memory: int, scratch: Path) -> None:
+        self._store = LocalStore(scratch / "objects")
+        size = memory // workers
+        self._memory_limit = instance_limit(size)
+        self._workers = [
+            WorkerProcess(f"process-{number}", size=size, store=self._store.root, scratch=scratch)
+            for number in range(workers)
+        ]
+        self._free = list(reversed(self._workers))
+        self._turn = asyncio.Semaphore(workers)
+        self._closed = False
+
+    @property
+    def slots(self) -> int:
+        return len(self._workers)
+
+    @property
+    def memory_limit(self) -> int:
+        return self._memory_limit
+
+    @property
+    def store(self) -> LocalStore:
+        return self._store
+
+    async def invoke(self, spec: TaskSpec) -> TaskReport:
+        async with self._turn:
+            if self._closed:
+                raise WorkerDied("the engine is closed")
+            worker = self._free.pop()
+            try:
+                return await worker.run(spec)
+            finally:
+                self._free.append(worker)
+
+    async def close(self) -> None:
+        self._closed = True
+        await asyncio.gather(*(worker.close() for worker in self._workers))

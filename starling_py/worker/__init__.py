@@ -1,0 +1,1 @@
+"""A worker process: task specs in, task reports out."""
