@@ -18,6 +18,9 @@ __all__ = ["tpch"]
 
 MEBIBYTE = 1 << 20
 
+SMALLEST_SCALE = 0.001
+LARGEST_SCALE = 100_000.0
+
 
 @click.group()
 def tpch() -> None:
@@ -31,6 +34,13 @@ def _queries(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ..
         raise click.BadParameter(str(error)) from None
 
 
+def _scale(_: click.Context, __: click.Parameter, value: float) -> float:
+    # Not a click.FloatRange: a NaN is within any range.
+    if not SMALLEST_SCALE <= value <= LARGEST_SCALE:
+        raise click.BadParameter(f"{value:g} is not from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}.")
+    return value
+
+
 def _tasks(_: click.Context, __: click.Parameter, value: str) -> int | None:
     if value == "auto":
         return None
@@ -42,7 +52,8 @@ def _tasks(_: click.Context, __: click.Parameter, value: str) -> int | None:
 @tpch.command()
 @click.option(
     "--scale",
-    type=click.FloatRange(min=0.0, max=100_000.0, min_open=True),
+    type=float,
+    callback=_scale,
     required=True,
     help="TPC-H scale factor; 1 is about 350 MB of Parquet.",
 )
