@@ -281,7 +281,8 @@ def decode_partition(key: str, number: int, entry: PartitionEntry, data: Buffer)
             raise CorruptObject(f"{key}: partition {number} has {entry.rows} rows in no bytes")
         return None
     try:
-        with ipc.open_stream(pa.py_buffer(data)) as stream:
+        options = ipc.IpcReadOptions(use_threads=False)
+        with ipc.open_stream(pa.py_buffer(data), options=options) as stream:
             table = stream.read_all()
     except (OSError, pa.ArrowException) as error:
         raise CorruptObject(f"{key}: partition {number} is no Arrow stream: {error}") from error

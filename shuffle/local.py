@@ -37,10 +37,10 @@ _ATTEMPTS = 100  # how often a folder may vanish under a put before that is an e
 class LocalStore:
     """A directory as an object store.
 
-    A put writes a temporary file beside its target and links or renames it, so an object is seen
-    whole or not at all, and of any number of processes that put if absent one wins. Nothing is
-    forced to disk: objects are scratch. Large reads are memory maps, which stay valid after the
-    object's deletion.
+    A put writes a temporary file in the target's folder and links or renames it, so an object is
+    seen whole or not at all, and of any number of processes that put if absent one wins. Nothing
+    is forced to disk: objects are scratch. Large reads are memory maps, which stay valid after
+    the object's deletion. A key cannot be both an object and a folder of others.
 
     Parameters
     ----------
@@ -72,10 +72,10 @@ class LocalStore:
         return [self._read(key, part) for part in wanted]
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
-        self._write(key, parts, Path.replace)
+        self._write(key, parts, _replace)
 
     def put_if_absent(self, key: str, parts: Sequence[Buffer]) -> None:
-        self._write(key, parts, _link)
+        self._write(key, parts, _create)
 
     def head(self, key: str) -> ObjectInfo:
         self._meter.count("head")
@@ -135,14 +135,14 @@ class LocalStore:
         return data
 
     def _write(
-        self, key: str, parts: Sequence[Buffer], commit: Callable[[Path, Path], object]
+        self, key: str, parts: Sequence[Buffer], store: Callable[[Path, Sequence[Buffer]], int]
     ) -> None:
         size = 0
         try:
             path = self._path(key)
             for attempt in itertools.count(1):
                 try:
-                    size = _write_file(path, parts, commit)
+                    size = store(path, parts)
                     break
                 except FileNotFoundError:
                     # A delete pruned the folder between its creation and its use.
@@ -162,26 +162,70 @@ class LocalStore:
             folder = folder.parent
 
 
-def _write_file(path: Path, parts: Sequence[Buffer], commit: Callable[[Path, Path], object]) -> int:
+def _replace(path: Path, parts: Sequence[Buffer]) -> int:
+    _make_folder(path)
+    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, "a part of the key is an object") from error
-    temporary = path.parent / f".{secrets.token_hex(8)}"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            size = _write_all(handle, parts)
-        finally:
-            os.close(handle)
-        commit(temporary, path)
+        size = _write_named(temporary, parts)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return size
 
 
-def _link(source: Path, target: Path) -> None:
-    target.hardlink_to(source)
+def _create(path: Path, parts: Sequence[Buffer]) -> int:
+    _make_folder(path)
+    handle = _open_unnamed(path.parent)
+    if handle is None:
+        temporary = _temporary(path)
+        try:
+            size = _write_named(temporary, parts)
+            path.hardlink_to(temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return size
+    try:
+        size = _write_all(handle, parts)
+        # Only with a directory handle, even an unused one, does os.link follow the symbolic link.
+        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
+    finally:
+        os.close(handle)
+    return size
+
+
+def _open_unnamed(folder: Path) -> int | None:
+    """Open a file that has no name yet, so that a killed process leaves nothing behind.
+
+    Not every file system knows such files: then the answer is ``None``.
+    """
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None:
+        return None
+    try:
+        return os.open(folder, flag | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            return None
+        raise
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "a part of the key is an object") from error
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{secrets.token_hex(8)}"
+
+
+def _write_named(path: Path, parts: Sequence[Buffer]) -> int:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        return _write_all(handle, parts)
+    finally:
+        os.close(handle)
 
 
 def _write_all(handle: int, parts: Sequence[Buffer]) -> int:

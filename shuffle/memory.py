@@ -148,7 +148,7 @@ class MemoryStore:
                 tables = list(found.tables[first:last])
                 read = sum(entry.length for entry in found.index.partitions[first:last])
             else:
-                data = self._data(found)
+                data = self._data(key, found)
                 header = decode_header(key, data)
                 tables = []
                 for number in range(first, min(last, len(header.index.partitions))):
@@ -169,7 +169,7 @@ class MemoryStore:
         found = self._find(key)
         if not isinstance(found, _Bytes) and found.index is not None:
             return found.index
-        return decode_header(key, self._data(found)).index
+        return decode_header(key, self._data(key, found)).index
 
     # Bytes
 
@@ -298,15 +298,18 @@ class MemoryStore:
         if isinstance(found, _Tables):
             encoded = encode_object(producer_of(key, found.index.nonce), found.tables)
             return b"".join(encoded.parts)
-        return self._data(found)
+        return self._data(key, found)
 
-    def _data(self, found: _Bytes | _Spilled) -> Buffer:
+    def _data(self, key: str, found: _Bytes | _Spilled) -> Buffer:
         if isinstance(found, _Bytes):
             return memoryview(found.data)
         files = self._files
         if files is None:
             raise StoreError("the store is closed")
-        return files.get(found.name)
+        try:
+            return files.get(found.name)
+        except ObjectMissing as error:  # deleted since it was found
+            raise ObjectMissing(f"there is no object {key}") from error
 
     def _spill(self, number: int, parts: Sequence[Buffer]) -> str:
         with self._lock:
@@ -318,9 +321,14 @@ class MemoryStore:
                 self._remove_files = weakref.finalize(self, _remove, root, os.getpid())
             files = self._files
         name = str(number)
-        files.put(name, parts)
+        files.put_if_absent(name, parts)
         with self._lock:
+            closed = self._closed
             self._spilled += sum(memoryview(part).nbytes for part in parts)
+        if closed:
+            # The directory was removed before this put brought it back.
+            _remove(str(files.root), os.getpid())
+            raise StoreError("the store is closed")
         return name
 
 

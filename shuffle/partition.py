@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starling_py.shuffle.split import split_by_partition
+from starling_py.shuffle.split import split_batches, split_by_partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,7 @@ __all__ = [
     "PARTITION_FUNCTION",
     "partition_expression",
     "partition_type",
+    "split_batches",
     "split_by_partition",
 ]
 

@@ -71,7 +71,10 @@ def read_runs(
     """
     tables = list(iter_runs(store, runs))
     if tables:
-        return pa.concat_tables(tables)
+        try:
+            return pa.concat_tables(tables)
+        except pa.ArrowInvalid as error:
+            raise CorruptObject(f"the producers of one exchange do not agree: {error}") from error
     if schema is None:
         if not runs:
             raise ValueError("without runs the schema must be given")
