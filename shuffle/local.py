@@ -83,7 +83,7 @@ class LocalStore:
         try:
             status = path.stat()
         except OSError as error:
-            raise _store_error(error, key) from error
+            raise _read_error(error, key) from error
         if not path.is_file():
             raise ObjectMissing(f"there is no object {key}")
         return _info(key, status)
@@ -129,7 +129,7 @@ class LocalStore:
         try:
             data = _read_file(self._path(key), key, wanted)
         except OSError as error:
-            raise _store_error(error, key) from error
+            raise _read_error(error, key) from error
         finally:
             self._meter.count("get", bytes_in=len(data))
         return data
@@ -213,7 +213,10 @@ def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, "a part of the key is an object") from error
+        if path.parent.is_file():
+            raise NotADirectoryError(errno.ENOTDIR, "a part of the key is an object") from error
+        # It was a folder, and a delete has pruned it before mkdir looked twice.
+        raise FileNotFoundError(errno.ENOENT, "the folder vanished") from error
 
 
 def _temporary(path: Path) -> Path:
@@ -244,26 +247,34 @@ def _write_all(handle: int, parts: Sequence[Buffer]) -> int:
 
 
 def _read_file(path: Path, key: str, wanted: ByteRange | None) -> Buffer:
-    if wanted is not None and wanted.length < _MAPPED_BYTES:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            data = os.pread(handle, wanted.length, wanted.offset)
-            size = os.fstat(handle).st_size
-        finally:
-            os.close(handle)
-        if len(data) != wanted.length:
-            raise _past_end(key, wanted, size)
-        return data
-    size = path.stat().st_size
-    if wanted is None:
-        wanted = ByteRange(0, size)
-    if size < _MAPPED_BYTES:
-        return path.read_bytes()
-    if wanted.offset + wanted.length > size:
-        raise _past_end(key, wanted, size)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(handle).st_size
+        part = wanted or ByteRange(0, size)
+        if part.offset + part.length > size:
+            raise _past_end(key, part, size)
+        if part.length < _MAPPED_BYTES:
+            return _read_all(handle, part)
+    finally:
+        os.close(handle)
     with pa.memory_map(str(path)) as file:
-        file.seek(wanted.offset)
-        return memoryview(file.read_buffer(wanted.length))
+        # Opened again by name: the object may have been replaced in between.
+        size = file.size()
+        part = wanted or ByteRange(0, size)
+        if part.offset + part.length > size:
+            raise _past_end(key, part, size)
+        file.seek(part.offset)
+        return memoryview(file.read_buffer(part.length))
+
+
+def _read_all(handle: int, part: ByteRange) -> bytes:
+    data = os.pread(handle, part.length, part.offset)
+    while len(data) < part.length:
+        more = os.pread(handle, part.length - len(data), part.offset + len(data))
+        if not more:
+            raise OSError(errno.EIO, "the file ends early")
+        data += more
+    return data
 
 
 def _past_end(key: str, wanted: ByteRange, size: int) -> CorruptObject:
@@ -287,12 +298,16 @@ def _info(key: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, status.st_size, f"{status.st_ino:x}-{status.st_mtime_ns:x}")
 
 
+def _read_error(error: OSError, key: str) -> StoreError:
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return ObjectMissing(f"there is no object {key}")
+    return _store_error(error, key)
+
+
 def _store_error(error: OSError, key: str) -> StoreError:
     reason = error.strerror or str(error)
     if isinstance(error, FileExistsError):
         return ObjectExists(f"there already is an object {key}")
-    if isinstance(error, FileNotFoundError | IsADirectoryError):
-        return ObjectMissing(f"there is no object {key}")
     if isinstance(error, PermissionError):
         return StoreDenied(f"no access to {key}: {reason}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -143,12 +143,11 @@ class MemoryStore:
     def get_partitions(self, key: str, first: int, last: int) -> list[pa.Table]:
         read = 0
         try:
-            found = self._find(key)
+            found, data = self._load(key)
             if isinstance(found, _Tables):
                 tables = list(found.tables[first:last])
                 read = sum(entry.length for entry in found.index.partitions[first:last])
             else:
-                data = self._data(key, found)
                 header = decode_header(key, data)
                 tables = []
                 for number in range(first, min(last, len(header.index.partitions))):
@@ -166,10 +165,10 @@ class MemoryStore:
     def get_index(self, key: str) -> ObjectIndex:
         """Return the index of an object of partitions, however it was put."""
         self._meter.count("head")
-        found = self._find(key)
+        found, data = self._load(key)
         if not isinstance(found, _Bytes) and found.index is not None:
             return found.index
-        return decode_header(key, self._data(key, found)).index
+        return decode_header(key, data).index
 
     # Bytes
 
@@ -294,22 +293,29 @@ class MemoryStore:
         return found
 
     def _bytes(self, key: str) -> Buffer:
-        found = self._find(key)
+        found, data = self._load(key)
         if isinstance(found, _Tables):
             encoded = encode_object(producer_of(key, found.index.nonce), found.tables)
             return b"".join(encoded.parts)
-        return self._data(key, found)
+        return data
 
-    def _data(self, key: str, found: _Bytes | _Spilled) -> Buffer:
-        if isinstance(found, _Bytes):
-            return memoryview(found.data)
-        files = self._files
-        if files is None:
-            raise StoreError("the store is closed")
-        try:
-            return files.get(found.name)
-        except ObjectMissing as error:  # deleted since it was found
-            raise ObjectMissing(f"there is no object {key}") from error
+    def _load(self, key: str) -> tuple[_Object, Buffer]:
+        """Return an object, and its bytes unless it is kept as tables."""
+        while True:
+            found = self._find(key)
+            if isinstance(found, _Tables):
+                return found, b""
+            if isinstance(found, _Bytes):
+                return found, memoryview(found.data)
+            files = self._files
+            if files is None:
+                raise StoreError("the store is closed")
+            try:
+                return found, files.get(found.name)
+            except ObjectMissing as error:
+                if self._objects.get(key) is found:
+                    raise StoreError(f"the file of {key} has disappeared") from error
+                # Replaced or deleted since it was found: look again.
 
     def _spill(self, number: int, parts: Sequence[Buffer]) -> str:
         with self._lock:
