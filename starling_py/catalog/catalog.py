@@ -21,6 +21,7 @@ from starling_py.catalog.listing import (
     Listed,
     files_of_folder,
     files_of_patterns,
+    is_folder,
     is_hidden,
     is_parquet,
     listed_file,
@@ -89,8 +90,8 @@ class FileCatalog:
         self._opened: set[str] = set()
         if any(not name for name in self._patterns):
             raise UsageError("a table needs a name")
-        if self._folder is not None and not Path(self._folder).is_dir():
-            exists = Path(self._folder).exists()
+        if self._folder is not None and not is_folder(self._folder):
+            exists = os.path.lexists(self._folder)
             raise UsageError(
                 f"{self._shown} is not a folder" if exists else f"no such folder: {self._shown}",
                 hint=f"for one file write --table name={self._shown}" if exists else None,
@@ -203,10 +204,10 @@ class FileCatalog:
 
     def _files(self, source: _Source) -> list[Listed]:
         if not source.pattern:
-            if not Path(source.path).is_dir():
+            if not is_folder(source.path):
                 return [listed_file(source.path, source.shown, "")]
             folder, shown = source.path, source.shown
-        elif Path(self._absolute_path(source.path)).is_dir():
+        elif is_folder(self._absolute_path(source.path)):
             folder, shown = self._absolute_path(source.path), source.path
         else:
             try:

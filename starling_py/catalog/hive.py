@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
+
+from starling_py.catalog.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,4 +50,7 @@ def value_text(raw: str, type_: str) -> str | None:
         return None
     if type_ != "VARCHAR" and (not raw or raw.upper() == "NULL"):
         return None
-    return unquote(raw)
+    try:
+        return unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"the folder value {raw} does not decode to valid UTF-8") from error

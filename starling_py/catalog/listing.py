@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import heapq
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from starling_py.catalog.errors import AccessDenied, DataError, NoFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starling_py.catalog.probe import Probe
 
 __all__ = [
     "Listed",
     "files_of_folder",
     "files_of_patterns",
+    "is_folder",
     "is_hidden",
     "is_parquet",
     "listed_file",
     "root_of",
 ]
 
+_SEVERAL = 2
 _SUFFIXES = (".parquet", ".parq", ".pq")
 
 
@@ -40,6 +40,11 @@ class Listed(NamedTuple):
     mtime_ns: int
 
 
+def is_folder(path: str) -> bool:
+    """Return whether there is a folder; a path that may not be looked at is none."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises where the parent is closed
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder is none of a table's, as ``_SUCCESS`` or ``.crc`` files."""
     return name.startswith((".", "_"))
@@ -51,37 +56,56 @@ def is_parquet(name: str) -> bool:
 
 
 def files_of_folder(folder: str, shown: str) -> list[Listed]:
-    """Return the Parquet files below an absolute folder: its own by name, then each sub-folder's.
+    """Return the Parquet files below an absolute folder, in DuckDB's order for it and ``**``.
 
     Links to folders are followed, but no folder is entered from within itself. ``shown`` is the
     folder as the user knows it.
     """
-    paths = _walk(folder, frozenset())
     start = len(folder)
-    return [listed_file(path, shown + path[start:], path[start:]) for path in paths]
+    return [listed_file(path, shown + path[start:], path[start:]) for path in _paths_below(folder)]
 
 
-def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _paths_below(top: str) -> list[str]:
+    """Return paths as DuckDB orders them: folder by folder in the order of the folders' paths.
+
+    DuckDB first looks for two files, to see whether there are several, and sorts the files of the
+    folders which that took as if they were one.
+    """
+    found: list[str] = []
+    waiting: list[tuple[bytes, frozenset[tuple[int, int]]]] = [(os.fsencode(top), frozenset())]
+    while waiting:
+        folder, above = heapq.heappop(waiting)
+        identity, files, folders = _entries(os.fsdecode(folder))
+        if identity in above:
+            continue
+        first = len(found) < _SEVERAL
+        found += sorted(files, key=os.fsencode)
+        if first:
+            found.sort(key=os.fsencode)
+        for path in folders:
+            heapq.heappush(waiting, (os.fsencode(path), above | {identity}))
+    return found
+
+
+def _entries(folder: str) -> tuple[tuple[int, int], list[str], list[str]]:
+    """Return a folder's identity, its Parquet files and its folders."""
+    files: list[str] = []
+    folders: list[str] = []
     try:
         here = os.stat(folder)  # noqa: PTH116 - a Path per folder costs more than the call
         with os.scandir(folder) as entries:
-            seen = [entry for entry in entries if not is_hidden(entry.name)]
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif is_parquet(entry.name):
+                    files.append(entry.path)
     except PermissionError as error:
         raise AccessDenied(f"cannot list the folder {folder}: permission denied") from error
     except OSError as error:
         raise DataError(f"cannot list the folder {folder}: {error.strerror}") from error
-    identity = (here.st_dev, here.st_ino)
-    if identity in above:
-        return
-    seen.sort(key=lambda entry: os.fsencode(entry.name))
-    folders = []
-    for entry in seen:
-        if entry.is_dir():
-            folders.append(entry.path)
-        elif is_parquet(entry.name):
-            yield entry.path
-    for path in folders:
-        yield from _walk(path, above | {identity})
+    return (here.st_dev, here.st_ino), files, folders
 
 
 def files_of_patterns(
@@ -108,12 +132,17 @@ def files_of_patterns(
 
 def _explain_missing(pattern: str, path: str) -> None:
     """Raise the error that says why a pattern finds nothing."""
-    folder = Path(root_of(path))
-    if not folder.exists():
-        raise NoFiles(f"no files match {pattern}", hint=f"there is no folder {folder}")
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise AccessDenied(f"cannot list the folder {folder}: permission denied")
-    if Path(path).is_dir():
+    folder = root_of(path)
+    try:
+        os.scandir(folder).close()
+        inside = is_folder(path)
+    except FileNotFoundError:
+        raise NoFiles(f"no files match {pattern}", hint=f"there is no folder {folder}") from None
+    except PermissionError as error:
+        raise AccessDenied(f"cannot list the folder {folder}: permission denied") from error
+    except OSError as error:
+        raise NoFiles(f"no files match {pattern}", hint=error.strerror) from error
+    if inside:
         raise NoFiles(f"the folder {pattern} holds no .parquet file")
     raise NoFiles(f"no files match {pattern}")
 
