@@ -185,10 +185,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _exact_part(row: Row) -> Row:
-    """Return the values that two equal rows have in common to the last bit, with their types."""
-    return tuple(
-        (type(value), None if isinstance(value, (float, list, dict)) else value) for value in row
-    )
+    """Return the values that two equal rows have in common to the last bit."""
+    return tuple(None if isinstance(value, (float, list, dict)) else value for value in row)
 
 
 def _sort_key(row: Row) -> tuple[Any, ...]:
