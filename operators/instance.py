@@ -57,8 +57,9 @@ class Instance:
         try:
             self._configure(spec)
             yield self.connection
-        except duckdb.FatalException:
-            # DuckDB answers nothing more after such an error.
+        except (duckdb.FatalException, duckdb.InternalException, duckdb.InterruptException):
+            # After the first two DuckDB answers nothing more; the third may have hit the
+            # statements that remove the views of the inputs.
             self.close()
             raise
         finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starling_py.operators.errors import Cancelled, TaskFailed, TaskTimedOut
 from starling_py.operators.failures import typed_error
 from starling_py.operators.inputs import bound_inputs
-from starling_py.operators.quoting import identifier
+from starling_py.operators.quoting import decode_path, identifier
 from starling_py.operators.resources import Stopwatch
 from starling_py.operators.scan import check_files
 from starling_py.operators.task import (
@@ -162,7 +162,8 @@ def _check_scans(spec: TaskSpec) -> None:
 
 
 def _explain(spec: TaskSpec, error: BaseException) -> StarlingError:
-    failure = typed_error(error)
+    scans = [wanted for wanted in spec.inputs if isinstance(wanted, ScanInput)]
+    failure = typed_error(error, [decode_path(file.path) for scan in scans for file in scan.files])
     if isinstance(failure, Cancelled):
         return failure
     try:

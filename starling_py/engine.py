@@ -17,7 +17,7 @@ from starling_py.coordinator.scratch import Scratch, sweep
 from starling_py.events import Events, Listener
 from starling_py.invokers.processes import ProcessInvoker
 from starling_py.invokers.threads import ThreadInvoker
-from starling_py.operators.errors import Cancelled, TaskTimedOut
+from starling_py.operators.errors import Cancelled, TaskError, TaskTimedOut
 from starling_py.shuffle.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -174,14 +174,15 @@ class _Parts:
             attempt_seconds=self._options.attempt_seconds,
         )
         before = invoker.store.meter.snapshot()
-        running = loop.submit(self._drive(driver))
+        running: Future[tuple[Answer, float]] | None = None
         try:
+            running = loop.submit(self._drive(driver))
             answer, seconds = self._wait(running)
         except BaseException:
-            if not running.done():
+            if running is not None and not running.done():
                 # Ctrl-C: the caller goes on only when nothing of the query is left.
                 loop.call(driver.cancel)
-                _settle(running)
+                wait([running], _STOP_SECONDS)
             raise
         requests = (invoker.store.meter.snapshot() - before).requests
         return _result(
@@ -205,7 +206,9 @@ class _Parts:
 
     def _started(self) -> tuple[Invoker, _LoopThread]:
         with self._lock:
-            if self._closed or self._owner != os.getpid():
+            if self._owner != os.getpid():
+                raise TaskError("the engine belongs to the process that this one was forked from")
+            if self._closed:
                 raise Cancelled("the engine is closed")
             if self._scratch is None:
                 sweep(self._options.scratch)
@@ -268,11 +271,6 @@ class _LoopThread:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_SECONDS)
-
-
-def _settle(running: Future[_T]) -> None:
-    """Wait until a cancelled query has cleaned up, whatever becomes of it."""
-    wait([running], _STOP_SECONDS)
 
 
 def _invoker(options: EngineOptions, scratch: Path) -> Invoker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from starling_py.coordinator.scheduler import (
     Finish,
     Invoke,
     Options,
+    Release,
     Scheduler,
     StageComplete,
     StageReady,
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from starling_py.invokers.protocol import Invoker
-    from starling_py.operators.plan import StagePlan
+    from starling_py.operators.plan import Stage, StagePlan
 
 __all__ = ["Answer", "Driver"]
 
@@ -103,6 +105,7 @@ class Driver:
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._attempts: dict[Attempt, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
+        self._releases: list[asyncio.Task[None]] = []
         self._outcome: Finish | Fail | None = None
 
     def cancel(self) -> None:
@@ -141,7 +144,24 @@ class Driver:
             return Answer(table, reports)
         finally:
             await self._stop_attempts()
-            await _in_thread(lambda: delete_prefix(self._invoker.store, f"{self._plan.query}/"))
+            # What fails to be deleted now is deleted with all the rest.
+            await asyncio.gather(*self._releases, return_exceptions=True)
+            await self._remove_objects()
+
+    async def _remove_objects(self) -> None:
+        prefix = f"{self._plan.query}/"
+        try:
+            await _in_thread(lambda: delete_prefix(self._invoker.store, prefix))
+        except StarlingError:
+            # The answer, or the reason why there is none, matters more.
+            logging.getLogger(__name__).warning("%s was not removed", prefix, exc_info=True)
+
+    def _release(self, stage: Stage) -> None:
+        keys = [task_key(self._plan.query, stage.id, task) for task in range(stage.tasks)]
+        store = self._invoker.store
+        self._releases.append(
+            asyncio.get_running_loop().create_task(_in_thread(lambda: store.delete(keys)))
+        )
 
     async def _next_event(self) -> Event:
         wait = min(max(self._scheduler.next_deadline - time.time(), 0.0), _TICK_SECONDS)
@@ -164,6 +184,8 @@ class Driver:
                     self._events(StageStarted(self._plan.query, action.stage))
                 case StageComplete():
                     self._events(StageFinished(self._plan.query, action.stage, action.reports))
+                case Release():
+                    self._release(action.stage)
                 case Finish() | Fail():
                     self._outcome = action
 

@@ -23,7 +23,7 @@ from starling_py.shuffle.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from starling_py.operators.task import TaskReport, TaskSpec
 
@@ -38,6 +38,7 @@ __all__ = [
     "Finish",
     "Invoke",
     "Options",
+    "Release",
     "Scheduler",
     "StageComplete",
     "StageReady",
@@ -146,6 +147,13 @@ class StageComplete:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """Nobody reads the output of a stage any more."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The query is answered. ``reports`` are those of the last stage, in task order."""
 
@@ -159,7 +167,7 @@ class Fail:
     error: StarlingError
 
 
-Action = StageReady | Invoke | CancelAttempt | StageComplete | Finish | Fail
+Action = StageReady | Invoke | CancelAttempt | StageComplete | Release | Finish | Fail
 
 _RETRYABLE = frozenset(
     kind.code
@@ -192,11 +200,15 @@ class Scheduler:
         self._stages = {
             stage.id: _StageState(
                 stage,
-                {read.stage for read in stage.inputs if isinstance(read, ExchangeRead)},
+                _reads(stage),
                 [None] * stage.tasks,
                 stage.tasks,
                 [0] * stage.tasks,
             )
+            for stage in plan.stages
+        }
+        self._readers = {
+            stage.id: {reader.id for reader in plan.stages if stage.id in _reads(reader)}
             for stage in plan.stages
         }
         self._ready: list[tuple[int, int]] = []
@@ -286,6 +298,10 @@ class Scheduler:
             self._ended = True
             actions.append(Finish(self.reports(self._plan.stages[-1].id)))
             return
+        for read in sorted(_reads(self._stages[done].stage)):
+            self._readers[read].discard(done)
+            if not self._readers[read]:
+                actions.append(Release(self._stages[read].stage))
         for state in self._stages.values():
             state.waits_for.discard(done)
         self._start_stages(actions)
@@ -340,5 +356,5 @@ class Scheduler:
             actions.append(invoke)
 
 
-def _reads(stage: Stage) -> Iterable[int]:
+def _reads(stage: Stage) -> set[int]:
     return {read.stage for read in stage.inputs if isinstance(read, ExchangeRead)}

@@ -33,6 +33,11 @@ class _Job:
         self.cancelled = threading.Event()
         self.answer: asyncio.Future[TaskReport] = loop.create_future()
         self._loop = loop
+        self._turn = threading.Lock()
+
+    def claim(self) -> bool:
+        """Take the job, once; return whether the caller has got it."""
+        return self._turn.acquire(blocking=False)
 
     def finish(self, report: TaskReport) -> None:
         try:
@@ -68,6 +73,8 @@ class _Worker:
     def _work(self) -> None:
         try:
             while (job := self._jobs.get()) is not None:
+                if not job.claim():
+                    continue
                 with self._lock:
                     self._job = job
                 try:
@@ -153,6 +160,8 @@ class ThreadInvoker:
 
     async def _stop(self, job: _Job) -> None:
         job.cancelled.set()
+        if job.claim():
+            return  # no worker has taken it, and none will
         deadline = time.monotonic() + _STOP_SECONDS
         while not job.answer.done() and time.monotonic() < deadline:
             # Again and again: an interrupt between two statements is lost.
