@@ -104,9 +104,11 @@ def _cut(
     lowest, highest = ordered[0].as_py(), ordered[-1].as_py()
     if lowest < 0 or highest >= count:
         raise ValueError(f"partition numbers from {lowest} to {highest}, with {count} partitions")
-    gathered = pa.RecordBatch.from_arrays(
-        [_take(values, order) for values in batch.columns], schema=schema
-    )
+    gathered = batch  # without columns it is nothing but a number of rows
+    if batch.num_columns:
+        gathered = pa.RecordBatch.from_arrays(
+            [_take(values, order) for values in batch.columns], schema=schema
+        )
     view = memoryview(ordered.buffers()[1]).cast(_FORMATS[ordered.type.bit_width])
     start = 0
     while start < len(ordered):
@@ -165,7 +167,8 @@ def _without_views(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
         return pa.struct(fields)
     if pa.types.is_map(kind):
-        return pa.map_(fields[0].field(0), fields[0].field(1), kind.keys_sorted)
+        entry = fields[0].type
+        return pa.map_(entry.field(0), entry.field(1), kind.keys_sorted)
     if pa.types.is_large_list(kind):
         return pa.large_list(fields[0])
     if pa.types.is_fixed_size_list(kind):
