@@ -1,0 +1,80 @@
+"""Starling: SQL over Parquet with workers that exist only while the query runs.
+
+``starling_py.connect(data="folder").execute("SELECT …").fetchall()`` is the shortest use. What
+this package names is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starling_py.connection import Connection, Cursor, connect
+    from starling_py.errors import (
+        DatabaseError,
+        DataError,
+        Error,
+        IntegrityError,
+        InterfaceError,
+        InternalError,
+        NotSupportedError,
+        OperationalError,
+        ProgrammingError,
+        SqlError,
+        StarlingError,
+        StoreError,
+        TaskError,
+        UsageError,
+        Warning,  # noqa: A004 - PEP 249 gives the name
+    )
+
+__all__ = [
+    "Connection",
+    "Cursor",
+    "DataError",
+    "DatabaseError",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "ProgrammingError",
+    "SqlError",
+    "StarlingError",
+    "StoreError",
+    "TaskError",
+    "UsageError",
+    "Warning",
+    "__version__",
+    "apilevel",
+    "connect",
+    "paramstyle",
+    "threadsafety",
+]
+
+apilevel = "2.0"
+"""PEP 249."""
+threadsafety = 2
+"""Threads may share the module and connections."""
+paramstyle = "qmark"
+"""Statements take no parameters yet."""
+
+_CONNECTION = frozenset(("Connection", "Cursor", "connect"))
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("starling-py")
+    if name in _CONNECTION:
+        return getattr(import_module("starling_py.connection"), name)
+    if name in __all__:
+        return getattr(import_module("starling_py.errors"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,91 @@
+"""How a connection runs queries: the options of ``connect`` and of the command line, checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from starling_py.catalog.errors import UsageError
+
+__all__ = ["Config", "Isolation", "available_cores", "parse_size", "resolve"]
+
+Isolation = Literal["thread", "process"]
+
+LEAST_MEMORY = 64 << 20
+
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)(b?)\s*", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What is the same for all queries of a connection.
+
+    ``tasks`` of ``None`` lets the planner choose for each stage. ``memory``, in bytes, is for the
+    shuffled data and all workers together.
+    """
+
+    tasks: int | None
+    workers: int
+    cores: int
+    isolation: Isolation
+    memory: int
+
+
+def resolve(
+    tasks: int | None = None,
+    workers: int | None = None,
+    isolation: str = "thread",
+    memory: int | str | None = None,
+) -> Config:
+    """Return the options with their defaults filled in from the machine.
+
+    Raises
+    ------
+    UsageError
+        For a number that is not positive, an unknown isolation or a size that is none.
+    """
+    for name, number in (("tasks", tasks), ("workers", workers)):
+        if number is not None and (isinstance(number, bool) or number < 1):
+            raise UsageError(f"{name} must be at least 1, not {number}")
+    if isolation not in ("thread", "process"):
+        raise UsageError(f"isolation must be 'thread' or 'process', not {isolation!r}")
+    cores = available_cores()
+    return Config(tasks, workers or cores, cores, cast("Isolation", isolation), _memory(memory))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parse_size(text: str) -> int:
+    """Return a size such as ``512MB``, ``1.5GiB`` or ``1000000`` in bytes.
+
+    As in DuckDB, ``MB`` is a million bytes and ``MiB`` is 1024 · 1024.
+
+    Raises
+    ------
+    UsageError
+        When the text is no size.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None or (found[3] and not found[2]):
+        raise UsageError(f"{text!r} is not a size", hint="write for example 512MB or 2GB")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** _POWERS[found[2].lower()])
+
+
+def _memory(given: int | str | None) -> int:
+    from starling_py.coordinator.memory import default_memory
+
+    if given is None:
+        return max(default_memory(), LEAST_MEMORY)
+    size = parse_size(given) if isinstance(given, str) else given
+    if size < LEAST_MEMORY:
+        raise UsageError(f"memory must be at least {LEAST_MEMORY >> 20}MiB, not {given}")
+    return size
