@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import tempfile
 import threading
-import weakref
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,12 +17,13 @@ from starling_py.shuffle.errors import (
 )
 from starling_py.shuffle.format import decode_header, decode_partition, encode_object, producer_of
 from starling_py.shuffle.keys import check_key
-from starling_py.shuffle.local import LocalStore
 from starling_py.shuffle.meter import Meter
 from starling_py.shuffle.objects import Buffer, ByteRange, ObjectInfo
+from starling_py.shuffle.spill import SpillFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from starling_py.shuffle.index import ObjectIndex
 
@@ -56,13 +52,11 @@ class _Tables:
 
 @dataclass(frozen=True, slots=True)
 class _Spilled:
-    """An object in file ``name``. One of tables has the index it was put with, and the file's."""
+    """An object in file ``number``; one of tables has the index that it was put with."""
 
     number: int
     size: int
-    name: str
     index: ObjectIndex | None = None
-    encoded: ObjectIndex | None = None
 
 
 _Object = _Bytes | _Tables | _Spilled
@@ -92,15 +86,12 @@ class MemoryStore:
         meter: Meter | None = None,
     ) -> None:
         self._budget = budget
-        self._spill_directory = spill_directory
+        self._files = SpillFiles(spill_directory)
         self._meter = meter or Meter()
         self._lock = threading.Lock()
         self._objects: dict[str, _Object] = {}
         self._held = 0
-        self._spilled = 0
         self._numbers = itertools.count(1)
-        self._files: LocalStore | None = None
-        self._remove_files: weakref.finalize[..., MemoryStore] | None = None
         self._closed = False
 
     @property
@@ -115,7 +106,7 @@ class MemoryStore:
     @property
     def spilled_bytes(self) -> int:
         """Bytes ever written to files."""
-        return self._spilled
+        return self._files.written
 
     # Tables
 
@@ -133,8 +124,8 @@ class MemoryStore:
                 stored = _Tables(number, size, held, index, tuple(partitions))
             else:
                 encoded = encode_object(producer_of(key, index.nonce), partitions)
-                name = self._spill(number, encoded.parts)
-                stored = _Spilled(number, size, name, index, encoded.index)
+                self._files.put(key, number, encoded.parts)
+                stored = _Spilled(number, size, index)
             self._insert(key, stored, replace=False)
             written = size
         finally:
@@ -227,10 +218,7 @@ class MemoryStore:
             self._closed = True
             self._objects.clear()
             self._held = 0
-            self._files = None
-            remove = self._remove_files
-        if remove is not None:
-            remove()
+        self._files.close()
 
     # Inside
 
@@ -248,7 +236,8 @@ class MemoryStore:
             if fits:
                 stored = _Bytes(number, size, b"".join(parts))
             else:
-                stored = _Spilled(number, size, self._spill(number, parts))
+                self._files.put(key, number, parts)
+                stored = _Spilled(number, size)
             self._insert(key, stored, replace=replace)
             written = size
         finally:
@@ -279,9 +268,7 @@ class MemoryStore:
 
     def _discard(self, gone: _Object | None) -> None:
         if isinstance(gone, _Spilled):
-            files = self._files
-            if files is not None:
-                files.delete((gone.name,))
+            self._files.delete(gone.number)
         elif gone is not None:
             with self._lock:
                 self._held -= gone.held if isinstance(gone, _Tables) else gone.size
@@ -307,40 +294,12 @@ class MemoryStore:
                 return found, b""
             if isinstance(found, _Bytes):
                 return found, memoryview(found.data)
-            files = self._files
-            if files is None:
-                raise StoreError("the store is closed")
             try:
-                return found, files.get(found.name)
+                return found, self._files.get(found.number)
             except ObjectMissing as error:
                 if self._objects.get(key) is found:
                     raise StoreError(f"the file of {key} has disappeared") from error
                 # Replaced or deleted since it was found: look again.
-
-    def _spill(self, number: int, parts: Sequence[Buffer]) -> str:
-        with self._lock:
-            if self._closed:
-                raise StoreError("the store is closed")
-            if self._files is None:
-                root = tempfile.mkdtemp(prefix="starling-spill-", dir=self._spill_directory)
-                self._files = LocalStore(Path(root))
-                self._remove_files = weakref.finalize(self, _remove, root, os.getpid())
-            files = self._files
-        name = str(number)
-        files.put_if_absent(name, parts)
-        with self._lock:
-            closed = self._closed
-            self._spilled += sum(memoryview(part).nbytes for part in parts)
-        if closed:
-            # The directory was removed before this put brought it back.
-            _remove(str(files.root), os.getpid())
-            raise StoreError("the store is closed")
-        return name
-
-
-def _remove(root: str, process: int) -> None:
-    if os.getpid() == process:  # not in a fork, whose parent still reads the files
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _info(key: str, found: _Object) -> ObjectInfo:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from starling_py.shuffle.local import LocalStore
 from starling_py.shuffle.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from starling_py.shuffle.objects import ObjectStore
 
@@ -32,7 +33,7 @@ def store(
         monkeypatch.delattr(os, "O_TMPFILE")
     made = STORES[request.param](tmp_path / "store")
     (tmp_path / "store").mkdir(exist_ok=True)
-    before = set(os.listdir("/proc/self/fd"))
+    before = set(Path("/proc/self/fd").iterdir())
     yield made
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert set(Path("/proc/self/fd").iterdir()) <= before
     made.close()

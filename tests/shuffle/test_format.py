@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from starling_py.shuffle.errors import CorruptObject
 from starling_py.shuffle.format import (
     PREFIX_BYTES,

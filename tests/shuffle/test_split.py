@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from starling_py.shuffle import split
 from starling_py.shuffle.split import split_batches, split_by_partition
 
@@ -175,7 +176,7 @@ def test_every_type(name: str, offset: int) -> None:
 
 
 def test_strings_beyond_what_32_bit_offsets_can_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches whose strings together exceed the limit are not joined (here 4 × 1 KiB)."""
+    """Batches whose strings together exceed the limit are not joined (here 4 KiB)."""
     monkeypatch.setattr(split, "_GROUP_BYTES", 1 << 10)
     batch = pa.record_batch({"s": ["x" * 3000, "y"], "p": pa.array([0, 1], pa.uint8())})
     parts = split_batches([batch] * 5, batch.schema, "p", 2)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+
 from starling_py.shuffle.errors import CorruptObject, ObjectExists, ObjectMissing, StoreError
 from starling_py.shuffle.meter import RequestCounts
 from starling_py.shuffle.objects import ByteRange
