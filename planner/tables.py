@@ -19,7 +19,11 @@ class ColumnSource(StrEnum):
     """Where the values of a table's column come from."""
 
     FILE = "file"
+    """A field of the Parquet files."""
     HIVE = "hive"
+    """One value per file: the file's ``key=value`` folder, or its name."""
+    ROW_NUMBER = "row_number"
+    """The row's number in its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,11 @@ class Table(Protocol):
 
     @property
     def files(self) -> tuple[DataFile, ...]: ...
+
+    @property
+    def filenames(self) -> tuple[str, ...]:
+        """What DuckDB's ``filename`` is for each of ``files``."""
+        ...
 
     def column_ranges(self, column: str) -> tuple[ColumnRange, ...]:
         """Return the statistics of a column for every row group of every file, in file order."""

@@ -1,0 +1,233 @@
+"""Bound expressions of the serialized plan, made into the planner's own.
+
+What is not known exactly is :class:`CannotDistribute`, never a guess: the statement then runs whole
+on one worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starling_py.planner.errors import CannotDistribute
+from starling_py.planner.expressions import (
+    Aggregate,
+    Call,
+    Case,
+    Cast,
+    Column,
+    Expression,
+    Literal,
+    OrderKey,
+)
+from starling_py.planner.literals import constant
+from starling_py.planner.names import quoted
+from starling_py.planner.types import type_name
+
+__all__ = ["aggregate", "comparison", "expression", "order_keys"]
+
+Serialized = Mapping[str, Any]
+
+_COMPARISONS = {
+    "COMPARE_EQUAL": "=",
+    "COMPARE_NOTEQUAL": "<>",
+    "COMPARE_LESSTHAN": "<",
+    "COMPARE_GREATERTHAN": ">",
+    "COMPARE_LESSTHANOREQUALTO": "<=",
+    "COMPARE_GREATERTHANOREQUALTO": ">=",
+    "COMPARE_DISTINCT_FROM": "IS DISTINCT FROM",
+    "COMPARE_NOT_DISTINCT_FROM": "IS NOT DISTINCT FROM",
+}
+
+_INFIX = frozenset(
+    ("+", "-", "*", "/", "//", "%", "**", "^", "&", "|", "<<", ">>", "||", "^@", "@>", "<@", "&&")
+) | frozenset(("~~", "!~~", "~~*", "!~~*", "~~~"))
+
+_PREFIX = frozenset(("-", "+", "~", "!", "@"))
+
+_AGGREGATES_WITHOUT_STATE_OF_THEIR_OWN = frozenset(
+    (
+        "any_value",
+        "approx_count_distinct",
+        "arg_max",
+        "arg_min",
+        "array_agg",
+        "avg",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "bool_and",
+        "bool_or",
+        "corr",
+        "count",
+        "count_if",
+        "count_star",
+        "covar_pop",
+        "covar_samp",
+        "favg",
+        "first",
+        "fsum",
+        "group_concat",
+        "kurtosis",
+        "last",
+        "list",
+        "mad",
+        "max",
+        "max_by",
+        "mean",
+        "median",
+        "min",
+        "min_by",
+        "mode",
+        "product",
+        "regr_slope",
+        "skewness",
+        "stddev",
+        "stddev_pop",
+        "stddev_samp",
+        "string_agg",
+        "sum",
+        "sum_no_overflow",
+        "var_pop",
+        "var_samp",
+        "variance",
+    )
+)
+"""Aggregates that are called by name and arguments alone: no parameter is taken out at bind time."""
+
+
+def comparison(name: str) -> str:
+    """Return the SQL operator of a comparison kind.
+
+    Raises
+    ------
+    CannotDistribute
+        For a kind that is none.
+    """
+    if name not in _COMPARISONS:
+        raise CannotDistribute(f"comparison {name}")
+    return _COMPARISONS[name]
+
+
+def expression(serialized: Serialized, row: Sequence[Column]) -> Expression:
+    """Return a scalar expression over the columns of ``row``, which it refers to by position."""
+    kind = serialized["expression_class"]
+    match kind:
+        case "BOUND_REF":
+            return row[serialized["index"]]
+        case "BOUND_CONSTANT":
+            return constant(serialized["value"])
+        case "BOUND_FUNCTION":
+            return _function(serialized, row)
+        case "BOUND_CONJUNCTION":
+            word = {"CONJUNCTION_AND": "AND", "CONJUNCTION_OR": "OR"}[serialized["type"]]
+            return Call(word, _several(serialized["children"], row), "BOOLEAN", "infix")
+        case "BOUND_OPERATOR":
+            return _operator(serialized, row)
+        case "BOUND_CASE":
+            return Case(
+                tuple(
+                    (expression(check["when_expr"], row), expression(check["then_expr"], row))
+                    for check in serialized["case_checks"]
+                ),
+                expression(serialized["else_expr"], row),
+                type_name(serialized["return_type"]),
+            )
+    raise CannotDistribute(f"expression {kind}")
+
+
+def _several(serialized: Sequence[Serialized], row: Sequence[Column]) -> tuple[Expression, ...]:
+    return tuple(expression(child, row) for child in serialized)
+
+
+def _function(serialized: Serialized, row: Sequence[Column]) -> Expression:
+    name = serialized["qname"]["path"][-1]
+    arguments = _several(serialized["children"], row)
+    type_ = type_name(serialized["return_type"])
+    if serialized["type"] in _COMPARISONS:
+        return Call(_COMPARISONS[serialized["type"]], arguments, type_, "infix")
+    if name == "__cast":
+        return Cast(arguments[0], type_, bool(serialized["function_data"]["try_cast"]))
+    if len(arguments) == 2 and name in _INFIX:
+        return Call(name, arguments, type_, "infix")
+    if len(arguments) == 1 and name in _PREFIX:
+        return Call(name, arguments, type_, "prefix")
+    if not name.replace("_", "").isalnum():
+        raise CannotDistribute(f"function {name}")
+    if name == "struct_pack":
+        members = serialized["return_type"]["type_info"]["child_types"]
+        named = tuple(
+            Call(quoted(member["first"]) + " :=", (argument,), argument.type, "prefix")
+            for member, argument in zip(members, arguments, strict=True)
+        )
+        return Call(name, named, type_, "named")
+    if name in ("row", "struct_insert", "struct_update", "struct_concat", "union_value"):
+        raise CannotDistribute(f"function {name}")
+    return Call(quoted(name), tuple(map(_typed, arguments)), type_)
+
+
+def _typed(argument: Expression) -> Expression:
+    """Return a string constant with its type: bare, it may choose another overload."""
+    if isinstance(argument, Literal) and argument.type == "VARCHAR":
+        return Literal(f"CAST({argument.sql} AS VARCHAR)", argument.type, argument.value)
+    return argument
+
+
+def _operator(serialized: Serialized, row: Sequence[Column]) -> Expression:
+    arguments = _several(serialized["children"], row)
+    type_ = type_name(serialized["return_type"])
+    match serialized["type"]:
+        case "OPERATOR_NOT":
+            return Call("NOT", arguments, type_, "prefix")
+        case "OPERATOR_IS_NULL":
+            return Call("IS NULL", arguments, type_, "postfix")
+        case "OPERATOR_IS_NOT_NULL":
+            return Call("IS NOT NULL", arguments, type_, "postfix")
+        case "COMPARE_IN":
+            return Call("IN", arguments, type_, "in")
+        case "COMPARE_NOT_IN":
+            return Call("NOT IN", arguments, type_, "in")
+        case "OPERATOR_COALESCE":
+            return Call("coalesce", arguments, type_)
+    raise CannotDistribute(f"operator {serialized['type']}")
+
+
+def order_keys(serialized: Sequence[Serialized], row: Sequence[Column]) -> tuple[OrderKey, ...]:
+    """Return the keys of an ORDER BY."""
+    keys = []
+    for item in serialized:
+        if item["type"] not in ("ASCENDING", "DESCENDING"):
+            raise CannotDistribute(f"order {item['type']}")
+        if item["null_order"] not in ("NULLS FIRST", "NULLS LAST"):
+            raise CannotDistribute(f"order of NULLs {item['null_order']}")
+        keys.append(
+            OrderKey(
+                expression(item["expression"], row),
+                item["type"] == "DESCENDING",
+                item["null_order"] == "NULLS FIRST",
+            )
+        )
+    return tuple(keys)
+
+
+def aggregate(serialized: Serialized, row: Sequence[Column]) -> Aggregate:
+    """Return a call of an aggregate function."""
+    kind = serialized["expression_class"]
+    if kind != "BOUND_AGGREGATE":
+        raise CannotDistribute(f"expression {kind} among aggregates")
+    name = serialized["qname"]["path"][-1]
+    if name not in _AGGREGATES_WITHOUT_STATE_OF_THEIR_OWN:
+        raise CannotDistribute(f"aggregate {name}")
+    if serialized["state_export"] != "NONE":
+        raise CannotDistribute("exported aggregate state")
+    condition = serialized["filter"]
+    order = serialized["order_bys"]
+    arguments = _several(serialized["children"], row)
+    return Aggregate(
+        name,
+        arguments if name == "string_agg" else tuple(map(_typed, arguments)),
+        type_name(serialized["return_type"]),
+        serialized["aggregate_type"] == "DISTINCT",
+        None if condition is None else expression(condition, row),
+        () if not order else order_keys(order["orders"], row),
+    )

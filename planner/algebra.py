@@ -1,0 +1,313 @@
+"""The relational algebra between DuckDB's bound plan and the stages: frozen, with unique column names.
+
+A column keeps its name for as long as its values stay the same, through filters, joins and
+projections, so that equal names mean equal values wherever both can be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from starling_py.operators.plan import Delivery
+from starling_py.planner.expressions import (
+    Aggregate,
+    Column,
+    Expression,
+    OrderKey,
+)
+
+if TYPE_CHECKING:
+    from starling_py.planner.tables import Table, TableColumn
+
+__all__ = [
+    "Condition",
+    "CteRead",
+    "Filter",
+    "Group",
+    "Join",
+    "JoinKind",
+    "Limit",
+    "Named",
+    "Node",
+    "Plan",
+    "Project",
+    "Scan",
+    "ScannedColumn",
+    "SetKind",
+    "SetOperation",
+    "Sort",
+    "StageRead",
+    "Values",
+    "inputs",
+    "outputs",
+    "walk",
+    "with_inputs",
+]
+
+
+class JoinKind(StrEnum):
+    """What a join keeps. MARK appends a column that tells whether (or NULL: unknown) a row matches."""
+
+    INNER = "INNER"
+    LEFT = "LEFT"
+    RIGHT = "RIGHT"
+    FULL = "FULL"
+    SEMI = "SEMI"
+    ANTI = "ANTI"
+    MARK = "MARK"
+    SINGLE = "SINGLE"
+
+
+class SetKind(StrEnum):
+    """The set operations. EXCEPT and INTERSECT come with and without ALL."""
+
+    UNION = "UNION"
+    EXCEPT = "EXCEPT"
+    INTERSECT = "INTERSECT"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An expression and the name of the column that holds its values."""
+
+    name: str
+    expression: Expression
+
+    @property
+    def column(self) -> Column:
+        return Column(self.name, self.expression.type)
+
+    @property
+    def passes(self) -> bool:
+        """Whether the column is the input's own, unchanged."""
+        return isinstance(self.expression, Column) and self.expression.name == self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedColumn:
+    """A column of a scan: its unique name, and the table's column that it reads."""
+
+    name: str
+    column: TableColumn
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A table's columns, with the conjuncts that every row must pass.
+
+    In a stage, the tasks share the rows of a scan; one that is ``replicated`` every task reads
+    whole.
+    """
+
+    table: Table
+    scanned: tuple[ScannedColumn, ...]
+    conditions: tuple[Expression, ...] = ()
+    replicated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageRead:
+    """In a stage, a read of output number ``output`` of an earlier stage, under these names."""
+
+    columns: tuple[Column, ...]
+    stage: int
+    output: int
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Constant rows; no rows at all is an empty relation."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Expression, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CteRead:
+    """A read of the common table expression ``cte``, under new names."""
+
+    cte: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The rows for which all conditions hold."""
+
+    input: Node
+    conditions: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Computed columns."""
+
+    input: Node
+    items: tuple[Named, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One comparison between the two sides of a join."""
+
+    left: Expression
+    operator: str
+    right: Expression
+
+    @property
+    def equates(self) -> bool:
+        return self.operator == "=" or self.matches_nulls
+
+    @property
+    def matches_nulls(self) -> bool:
+        return self.operator == "IS NOT DISTINCT FROM"
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A join on comparisons between the sides and a residual condition over both.
+
+    ``mark`` names the column that a MARK join appends. A join without conditions is a product.
+    """
+
+    left: Node
+    right: Node
+    kind: JoinKind
+    conditions: tuple[Condition, ...]
+    residual: tuple[Expression, ...] = ()
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Groups by ``keys`` and computes ``aggregates`` in each; without aggregates, DISTINCT.
+
+    ``keys`` are columns of the input. Without keys there is exactly one group.
+    """
+
+    input: Node
+    keys: tuple[Column, ...]
+    aggregates: tuple[tuple[str, Aggregate], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """The rows in the order of ``keys``."""
+
+    input: Node
+    keys: tuple[OrderKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most ``count`` rows (``None``: all) behind the first ``offset``, in the input's order."""
+
+    input: Node
+    count: int | None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SetOperation:
+    """A set operation on inputs with equally typed columns, which get the names of ``columns``."""
+
+    kind: SetKind
+    all: bool
+    inputs: tuple[Node, ...]
+    columns: tuple[Column, ...]
+
+
+Node = (
+    Scan
+    | Values
+    | CteRead
+    | StageRead
+    | Filter
+    | Project
+    | Join
+    | Group
+    | Sort
+    | Limit
+    | SetOperation
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole query: common table expressions by number, each used by later ones or the root."""
+
+    ctes: tuple[tuple[int, Node], ...]
+    root: Node
+
+
+def outputs(node: Node) -> tuple[Column, ...]:
+    """Return the columns of a node's output, in order."""
+    match node:
+        case Scan(scanned=scanned):
+            return tuple(Column(item.name, item.column.type) for item in scanned)
+        case (
+            Values(columns=columns)
+            | CteRead(columns=columns)
+            | StageRead(columns=columns)
+            | SetOperation(columns=columns)
+        ):
+            return columns
+        case Project(items=items):
+            return tuple(item.column for item in items)
+        case Group(keys=keys, aggregates=aggregates):
+            return keys + tuple(Column(name, call.type) for name, call in aggregates)
+        case Join(left=left, right=right, kind=kind, mark=mark):
+            if kind in (JoinKind.SEMI, JoinKind.ANTI):
+                return outputs(left)
+            if kind is JoinKind.MARK:
+                return (*outputs(left), Column(mark, "BOOLEAN"))
+            return outputs(left) + outputs(right)
+        case Filter(input=input_) | Sort(input=input_) | Limit(input=input_):
+            return outputs(input_)
+
+
+def inputs(node: Node) -> tuple[Node, ...]:
+    """Return the nodes that a node reads, in order."""
+    match node:
+        case Join(left=left, right=right):
+            return (left, right)
+        case SetOperation(inputs=several):
+            return several
+        case Scan() | Values() | CteRead() | StageRead():
+            return ()
+        case _:
+            return (node.input,)
+
+
+def with_inputs(node: Node, new: tuple[Node, ...]) -> Node:
+    """Return the node over other inputs."""
+    match node:
+        case Join():
+            left, right = new
+            return replace(node, left=left, right=right)
+        case SetOperation():
+            return replace(node, inputs=new)
+        case Scan() | Values() | CteRead() | StageRead():
+            return node
+        case _:
+            return replace(node, input=new[0])
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Yield a node and everything below it, parents first."""
+    yield node
+    for child in inputs(node):
+        yield from walk(child)
+
+
+def rewrite(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Return the tree with ``change`` applied to every node, inputs first."""
+    old = inputs(node)
+    new = tuple(rewrite(child, change) for child in old)
+    if any(a is not b for a, b in zip(old, new, strict=True)):
+        node = with_inputs(node, new)
+    return change(node)

@@ -1,0 +1,181 @@
+"""DuckDB as the binder: names, types, decorrelation and simplification come from it.
+
+An in-memory instance holds *empty* tables with the catalog's schemas and serializes the logical
+plan. It is a closed box: it reads no file and loads no extension.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import duckdb
+import msgspec
+
+from starling_py.operators.plan import ResultColumn
+from starling_py.operators.task import Setting
+from starling_py.planner.errors import (
+    BindError,
+    CannotDistribute,
+    SqlError,
+    UnknownColumn,
+    UnknownTable,
+)
+from starling_py.planner.names import quoted
+from starling_py.planner.source import Source, parse, point_at, syntax_error
+from starling_py.planner.tables import Table
+
+__all__ = ["SESSION_SETTINGS", "Binder"]
+
+SESSION_SETTINGS = (
+    "TimeZone",
+    "Calendar",
+    "default_null_order",
+    "default_order",
+    "default_collation",
+    "integer_division",
+    "ieee_floating_point_ops",
+    "order_by_non_integer_literal",
+    "scalar_subquery_error_on_multiple_rows",
+)
+"""Settings that change what a statement means; frozen into the plan and applied by every worker."""
+
+_OPTIMIZERS = frozenset(("expression_rewriter", "filter_pullup", "filter_pushdown", "deliminator"))
+"""The only optimizers that run: with more, plans no longer serialize or rely on empty tables."""
+
+_SERIALIZE = """SELECT json_serialize_plan(
+    ?, skip_null := false, skip_empty := false, skip_default := false, optimize := true)"""
+
+_BARE_NUMBER = re.compile(r'("value":\s*)(-?)(nan|inf|infinity)\b', re.IGNORECASE)
+
+_USERS_FAULT = frozenset(("binder", "catalog", "parser", "syntax"))
+
+
+class Binder:
+    """One DuckDB instance that binds statements; usable from several threads, one at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection = duckdb.connect(
+            config={
+                "python_enable_replacements": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "enable_external_access": False,
+                "threads": 1,
+            }
+        )
+        names = self._connection.execute("SELECT name FROM duckdb_optimizers()").fetchall()
+        off = ",".join(sorted(name for (name,) in names if name not in _OPTIMIZERS))
+        self._connection.execute(f"SET disabled_optimizers = '{off}'")
+        self._schemas: dict[str, tuple[tuple[str, str], ...]] = {}
+        rows = self._connection.execute(
+            "SELECT name, value FROM duckdb_settings() WHERE list_contains(?, name)",
+            [list(SESSION_SETTINGS)],
+        ).fetchall()
+        self.settings = tuple(Setting(name, value) for name, value in sorted(rows))
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def parse(self, text: str) -> Source:
+        """Return what the text names (see :func:`starling_py.planner.source.parse`)."""
+        with self._lock:
+            return parse(self._connection, text)
+
+    def bind(self, text: str, tables: Mapping[str, Table], shown: str) -> Bound:
+        """Bind a statement against empty tables of these schemas.
+
+        Parameters
+        ----------
+        text
+            DuckDB SQL that names tables by the keys of ``tables``.
+        shown
+            The user's own text, for errors.
+
+        Raises
+        ------
+        SqlError
+            What DuckDB's parser or binder says, with line, column and caret.
+        """
+        with self._lock:
+            self._make_tables(tables)
+            serialized = self._serialize(text)
+            if serialized["error"] and serialized["error_type"] in _USERS_FAULT:
+                raise _sql_error(serialized, shown, text == shown)
+            result = self._describe(text, shown)
+        if serialized["error"]:
+            reason = str(serialized["error_message"]).splitlines()[0]
+            return Bound(result, None, f"DuckDB cannot serialize the plan: {reason}")
+        return Bound(result, serialized["plans"][0], "")
+
+    def _make_tables(self, tables: Mapping[str, Table]) -> None:
+        for name, table in tables.items():
+            schema = tuple((column.name, column.type) for column in table.columns)
+            if self._schemas.get(name) == schema:
+                continue
+            columns = ", ".join(f"{quoted(column)} {type_}" for column, type_ in schema)
+            self._schemas.pop(name, None)
+            self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} ({columns})")
+            self._schemas[name] = schema
+
+    def _serialize(self, text: str) -> dict[str, Any]:
+        row = self._connection.execute(_SERIALIZE, [text]).fetchone()
+        return decode_plan(cast("tuple[str]", row)[0])
+
+    def _describe(self, text: str, shown: str) -> tuple[ResultColumn, ...]:
+        try:
+            rows = self._connection.execute(f"DESCRIBE {text}").fetchall()
+        except duckdb.Error as error:
+            raise BindError(str(error).split("\n\nLINE", maxsplit=1)[0]) from None
+        if not rows:
+            raise BindError(f"no result columns: {shown[:60]}")
+        return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A bound statement: its columns as DESCRIBE gives them, and its serialized plan or why not."""
+
+    result: tuple[ResultColumn, ...]
+    plan: Mapping[str, Any] | None
+    reason: str
+
+
+def decode_plan(text: str) -> dict[str, Any]:
+    """Decode DuckDB's JSON, in which NaN and infinities stand bare.
+
+    Raises
+    ------
+    CannotDistribute
+        When it is not JSON even so.
+    """
+    try:
+        return cast("dict[str, Any]", msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        words = {"nan": "NaN", "inf": "Infinity", "infinity": "Infinity"}
+        fixed = _BARE_NUMBER.sub(lambda m: m[1] + m[2] + words[m[3].lower()], text)
+        fixed = fixed.replace("-NaN", "NaN")
+        try:
+            return cast("dict[str, Any]", json.loads(fixed))
+        except json.JSONDecodeError as error:
+            raise CannotDistribute(f"the serialized plan is no JSON: {error}") from None
+
+
+def _sql_error(error: Mapping[str, Any], shown: str, same_text: bool) -> SqlError:
+    if error["error_type"] in ("parser", "syntax"):
+        return syntax_error(shown, error)
+    message = str(error["error_message"])
+    # Positions in a text that was edited do not fit the user's.
+    pointed = point_at(shown, message, error.get("position") if same_text else None)
+    match error.get("error_subtype"):
+        case "MISSING_ENTRY" if error.get("type") == "Table":
+            return UnknownTable(pointed)
+        case "COLUMN_NOT_FOUND":
+            return UnknownColumn(pointed)
+    return BindError(pointed)

@@ -1,0 +1,301 @@
+"""Puts exchanges where rows must move, and so cuts the algebra into stages.
+
+Partitioning is a property of a fragment. An operator that finds the property it needs takes its
+inputs in place; one that does not closes them into stages and reads those. Which joins may be cut
+how is the table in :mod:`starling_py.planner.placement`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from starling_py.operators.plan import Delivery
+from starling_py.operators.task import HashPartitioning, SinglePartition
+from starling_py.planner.aggregates import in_two_parts
+from starling_py.planner.algebra import (
+    CteRead,
+    Filter,
+    Group,
+    Join,
+    Limit,
+    Named,
+    Node,
+    Plan,
+    Project,
+    Scan,
+    SetKind,
+    SetOperation,
+    Sort,
+    StageRead,
+    Values,
+    outputs,
+    with_inputs,
+)
+from starling_py.planner.expressions import Column, Expression, sql, substitute
+from starling_py.planner.fragments import Draft, Fragment, Spread, is_replicable
+from starling_py.planner.names import Names
+from starling_py.planner.placement import JoinPlacement, Way
+from starling_py.planner.pruning import kept_row_groups
+from starling_py.planner.sizing import Sizing
+from starling_py.planner.statistics import Estimator
+from starling_py.planner.types import is_hashable
+
+__all__ = ["distribute"]
+
+_SMALL_ROWS = 20_000
+"""A scan of at most so many rows is read whole by every task instead of being exchanged."""
+_WORTH_GROUPING = 0.75
+"""Rows are grouped before an exchange where that is expected to leave at most this share of them."""
+
+
+def distribute(plan: Plan, estimator: Estimator, sizing: Sizing, names: Names) -> list[Draft]:
+    """Return the stages of a plan, in dependency order; the last one's rows are the answer."""
+    distributor = _Distributor(estimator, sizing, names)
+    for number, definition in plan.ctes:
+        distributor.define(number, definition)
+    distributor.finish(distributor.place(plan.root, in_order=True))
+    return distributor.drafts
+
+
+class _Distributor:
+    def __init__(self, estimator: Estimator, sizing: Sizing, names: Names) -> None:
+        self.estimator = estimator
+        self.sizing = sizing
+        self.names = names
+        self.drafts: list[Draft] = []
+        self.ctes: dict[int, Draft] = {}
+
+    def define(self, number: int, definition: Node) -> None:
+        self.ctes[number] = self.close(self.place(definition, in_order=True))
+
+    def finish(self, fragment: Fragment) -> None:
+        """Make the root's fragment the last stage."""
+        draft = self.close(fragment)
+        if draft is not self.drafts[-1] or draft.outputs:
+            read = self.read(draft, Delivery.ALIGNED)
+            draft = self.new_draft(read)
+        draft.output(SinglePartition())
+
+    # Exchanges
+
+    def close(self, fragment: Fragment) -> Draft:
+        """Return the stage that computes a fragment, which may be one that is there already."""
+        node = fragment.node
+        if isinstance(node, StageRead) and node.delivery is Delivery.ALIGNED:
+            return self.drafts[node.stage]
+        return self.new_draft(fragment)
+
+    def new_draft(self, fragment: Fragment) -> Draft:
+        draft = Draft(len(self.drafts), fragment, outputs(fragment.node))
+        self.drafts.append(draft)
+        return draft
+
+    def read(
+        self, draft: Draft, delivery: Delivery, columns: tuple[Column, ...] | None = None
+    ) -> Fragment:
+        """Return a read of all of a stage's rows."""
+        output = draft.output(SinglePartition())
+        node = StageRead(columns or draft.columns, draft.number, output, delivery)
+        if delivery is Delivery.ALIGNED and draft.fragment.is_parallel:
+            return Fragment(node, Spread.SPLIT, draft.fragment.tasks)
+        return Fragment(node, Spread.ONE, 1)
+
+    def whole(self, fragment: Fragment) -> Fragment:
+        """Return all rows of a fragment in one task, or in every task that takes it in."""
+        draft = self.close(fragment)
+        return self.read(draft, Delivery.EVERYTHING, outputs(fragment.node))
+
+    def gathered(self, fragment: Fragment) -> Fragment:
+        """Return all rows of a fragment in one task."""
+        if fragment.spread is Spread.EVERY:
+            return replace(fragment, spread=Spread.ONE, tasks=1)
+        return self.whole(fragment) if fragment.is_parallel else fragment
+
+    def hashed(
+        self, fragment: Fragment, keys: Sequence[Expression], *, spread_nulls: bool = False
+    ) -> Fragment:
+        """Return the rows of a fragment partitioned by keys over its columns."""
+        draft = self.close(fragment)
+        columns = outputs(fragment.node)
+        # The reader may know the stage's columns by other names than the stage does.
+        at_producer = {
+            mine.name: theirs for mine, theirs in zip(columns, draft.columns, strict=True)
+        }
+        texts = tuple(sql(substitute(key, at_producer)) for key in keys)
+        partitioning = HashPartitioning(texts, self.sizing.partitions(), spread_nulls)
+        output = draft.output(partitioning)
+        node = StageRead(columns, draft.number, output, Delivery.PARTITIONED)
+        if spread_nulls:
+            return Fragment(node, Spread.SPLIT, self.sizing.hash_tasks())
+        sets = tuple(frozenset((key,)) for key in keys)
+        return Fragment(node, Spread.HASHED, self.sizing.hash_tasks(), sets)
+
+    # Operators
+
+    def place(self, node: Node, *, in_order: bool = False) -> Fragment:
+        """Return the fragment of a node.
+
+        With ``in_order``, tasks' rows one after the other are in the order that a single DuckDB
+        gives without an ORDER BY, where the node has such an order.
+        """
+        match node:
+            case Scan():
+                return self._scan(node)
+            case Values():
+                return Fragment(node, Spread.EVERY if is_replicable(node) else Spread.ONE, 1)
+            case CteRead(cte=cte, columns=columns):
+                return self.read(self.ctes[cte], Delivery.ALIGNED, columns)
+            case StageRead():
+                raise TypeError("a stage's read before there are stages")
+            case Filter(input=input_) | Project(input=input_):
+                below = self.place(input_, in_order=in_order)
+                made = below.over(with_inputs(node, (below.node,)))
+                if made.spread is Spread.EVERY and not is_replicable(made.node):
+                    return replace(made, spread=Spread.ONE)
+                return made
+            case Join():
+                return self._join(node)
+            case Group():
+                return self._group(node)
+            case Sort():
+                return self._sort(node, None)
+            case Limit():
+                return self._limit(node)
+            case SetOperation():
+                return self._set_operation(node, in_order=in_order)
+
+    def _scan(self, node: Scan) -> Fragment:
+        rows = sum(file.rows for file in node.table.files)
+        if rows <= _SMALL_ROWS:
+            return Fragment(replace(node, replicated=True), Spread.EVERY, 1)
+        relation = self.estimator.estimate(node)
+        kept = kept_row_groups(node)
+        share = sum(item.row_group.rows for item in kept) / rows
+        width = sum(facts.width for facts in relation.columns.values())
+        tasks = self.sizing.scan_tasks(len(kept), rows * share * width)
+        return Fragment(node, Spread.SPLIT, tasks)
+
+    def _join(self, node: Join) -> Fragment:
+        left = self.place(node.left)
+        right = self.place(node.right)
+        placement = JoinPlacement(
+            node,
+            left,
+            right,
+            self.estimator.estimate(node.left),
+            self.estimator.estimate(node.right),
+            self.sizing,
+        )
+        chosen = placement.choose()
+        match chosen.way:
+            case Way.IN_PLACE:
+                pass
+            case Way.REPLICATE_RIGHT:
+                right = self.whole(right) if right.spread is not Spread.EVERY else right
+            case Way.REPLICATE_LEFT:
+                left = self.whole(left) if left.spread is not Spread.EVERY else left
+            case Way.HASH:
+                if chosen.left_keys:
+                    nulls = placement.preserves_left and chosen.left_nulls
+                    left = self.hashed(left, chosen.left_keys, spread_nulls=nulls)
+                if chosen.right_keys:
+                    nulls = placement.preserves_right and chosen.right_nulls
+                    right = self.hashed(right, chosen.right_keys, spread_nulls=nulls)
+            case Way.GATHER:
+                left, right = self.gathered(left), self.gathered(right)
+        joined = replace(node, left=left.node, right=right.node)
+        return placement.result(joined, left, right, chosen)
+
+    def _group(self, node: Group) -> Fragment:
+        below = self.place(node.input)
+        if not below.is_parallel or _keys_within(below, node.keys):
+            made = below.over(replace(node, input=below.node))
+            return replace(made, spread=Spread.ONE) if made.spread is Spread.EVERY else made
+        parts = [in_two_parts(call, self.names) for _, call in node.aggregates]
+        before = self.estimator.estimate(node.input).rows
+        after = self.estimator.estimate(node).rows
+        hashable = all(is_hashable(key.type) for key in node.keys)
+        if any(p is None for p in parts) or (node.keys and after > before * _WORTH_GROUPING):
+            moved = self.hashed(below, node.keys) if node.keys and hashable else self.whole(below)
+            return moved.over(replace(node, input=moved.node))
+        known = [p for p in parts if p is not None]
+        partial = Group(below.node, node.keys, tuple(a for p in known for a in p.partial))
+        producer = below.over(partial)
+        moved = self.hashed(producer, node.keys) if node.keys and hashable else self.whole(producer)
+        merged = Group(moved.node, node.keys, tuple(a for p in known for a in p.merge))
+        results = tuple(
+            Named(name, p.result) for (name, _), p in zip(node.aggregates, known, strict=True)
+        )
+        if not results:
+            return moved.over(merged)
+        keys = tuple(Named(key.name, key) for key in node.keys)
+        return moved.over(Project(merged, keys + results))
+
+    def _sort(self, node: Sort, limit: Limit | None) -> Fragment:
+        below = self.place(node.input)
+        if below.is_parallel:
+            if limit is not None and limit.count is not None:
+                most = limit.count + limit.offset
+                below = below.over(Limit(Sort(below.node, node.keys), most))
+            below = self.whole(below)
+        below = self.gathered(below)
+        made: Node = Sort(below.node, node.keys)
+        if limit is not None:
+            made = Limit(made, limit.count, limit.offset)
+        return below.over(made)
+
+    def _limit(self, node: Limit) -> Fragment:
+        match node.input:
+            case Sort() as sort:
+                return self._sort(sort, node)
+            case Project(input=Sort() as sort, items=items):
+                sorted_ = self._sort(sort, node)
+                return sorted_.over(Project(sorted_.node, items))
+        below = self.place(node.input, in_order=True)
+        if below.is_parallel:
+            if node.count is not None:
+                below = below.over(Limit(below.node, node.count + node.offset))
+            below = self.whole(below)
+        below = self.gathered(below)
+        return below.over(Limit(below.node, node.count, node.offset))
+
+    def _set_operation(self, node: SetOperation, *, in_order: bool) -> Fragment:
+        members = [self.place(child, in_order=in_order) for child in node.inputs]
+        if not any(member.is_parallel for member in members):
+            gathered = [self.gathered(member) for member in members]
+            together = replace(node, inputs=tuple(member.node for member in gathered))
+            return Fragment(together, Spread.ONE, 1)
+        if node.kind is SetKind.UNION:
+            return self._union(node, members, in_order=in_order)
+        if not all(is_hashable(column.type) for column in node.columns):
+            moved = [self.whole(member) for member in members]
+        else:
+            moved = [self.hashed(member, outputs(member.node)) for member in members]
+        together = replace(node, inputs=tuple(member.node for member in moved))
+        first = moved[0]
+        if first.spread is not Spread.HASHED:
+            return Fragment(together, Spread.ONE, 1)
+        keys = tuple(frozenset((column,)) for column in node.columns)
+        return Fragment(together, Spread.HASHED, first.tasks, keys)
+
+    def _union(self, node: SetOperation, members: list[Fragment], *, in_order: bool) -> Fragment:
+        """Return UNION ALL: each member a stage, read piece by piece, or whole to keep order."""
+        delivery = Delivery.EVERYTHING if in_order else Delivery.ALIGNED
+        reads = [self.read(self.close(m), delivery, outputs(m.node)) for m in members]
+        together = replace(node, inputs=tuple(read.node for read in reads))
+        if in_order:
+            return Fragment(together, Spread.ONE, 1)
+        # A member of one task is read by the first task; the others get none of it.
+        aligned = [
+            replace(r.node, delivery=delivery) for r in reads if isinstance(r.node, StageRead)
+        ]
+        together = replace(node, inputs=tuple(aligned))
+        return Fragment(together, Spread.SPLIT, max(read.tasks for read in reads))
+
+
+def _keys_within(fragment: Fragment, keys: tuple[Column, ...]) -> bool:
+    """Return whether rows that agree on all of ``keys`` lie in one task."""
+    if fragment.spread is not Spread.HASHED:
+        return False
+    return all(any(key in equal for key in keys) for equal in fragment.keys)

@@ -1,0 +1,70 @@
+"""Errors of the planner, and the one signal that never leaves it.
+
+::
+
+    StarlingError
+    └── SqlError
+        ├── SqlSyntaxError       with line, column and caret
+        ├── UnknownTable         with the nearest name
+        ├── UnknownColumn        with DuckDB's candidates
+        ├── BindError            everything else that DuckDB's binder says
+        └── Unsupported          a statement that the engine refuses by name
+"""
+
+from __future__ import annotations
+
+from starling_py.shuffle.errors import StarlingError
+
+__all__ = [
+    "BindError",
+    "CannotDistribute",
+    "SqlError",
+    "SqlSyntaxError",
+    "UnknownColumn",
+    "UnknownTable",
+    "Unsupported",
+]
+
+
+class SqlError(StarlingError):
+    """The statement cannot be planned."""
+
+    code = "SQL"
+
+
+class SqlSyntaxError(SqlError):
+    """The statement is not SQL."""
+
+    code = "SQL_SYNTAX"
+
+
+class UnknownTable(SqlError):
+    """No table of the catalog has this name."""
+
+    code = "UNKNOWN_TABLE"
+
+
+class UnknownColumn(SqlError):
+    """No table of the FROM clause has this column."""
+
+    code = "UNKNOWN_COLUMN"
+
+
+class BindError(SqlError):
+    """DuckDB's binder refuses the statement."""
+
+    code = "BIND"
+
+
+class Unsupported(SqlError):
+    """A statement that the engine does not run."""
+
+    code = "UNSUPPORTED"
+
+
+class CannotDistribute(Exception):
+    """The plan holds something that the planner does not know: the statement runs on one worker."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,210 @@
+"""Scalar expressions of the planner: typed, frozen, hashable, and printed as DuckDB's SQL.
+
+They are made from the plan that DuckDB has bound, so every node knows its type, and functions are
+already chosen: nothing here resolves or coerces. sqlglot's trees are not used for them: its
+generator rewrites functions on the way out, and building and printing one costs more than the
+whole rest of planning (see docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from starling_py.planner.names import quoted
+
+__all__ = [
+    "Aggregate",
+    "Call",
+    "Case",
+    "Cast",
+    "Column",
+    "Expression",
+    "Literal",
+    "OrderKey",
+    "conjunction",
+    "conjuncts",
+    "references",
+    "substitute",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the input, by its name, which is unique in the plan."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A constant: its SQL text, and its value in comparable form where it has one (see tables.py)."""
+
+    sql: str
+    type: str
+    value: object | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function or operator on arguments. ``style`` says how it is written."""
+
+    name: str
+    arguments: tuple[Expression, ...]
+    type: str
+    style: str = "function"
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """A conversion; with ``lenient``, one that gives NULL instead of an error."""
+
+    argument: Expression
+    type: str
+    lenient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """CASE WHEN condition THEN value … ELSE otherwise END."""
+
+    branches: tuple[tuple[Expression, Expression], ...]
+    otherwise: Expression
+    type: str
+
+
+Expression = Column | Literal | Call | Cast | Case
+
+
+@dataclass(frozen=True, slots=True)
+class OrderKey:
+    """One key of an ORDER BY, with nothing left to defaults."""
+
+    expression: Expression
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A call of an aggregate function; not a scalar expression, only an operator may hold it."""
+
+    name: str
+    arguments: tuple[Expression, ...]
+    type: str
+    distinct: bool = False
+    condition: Expression | None = None
+    order: tuple[OrderKey, ...] = ()
+
+
+def children(expression: Expression) -> Iterator[Expression]:
+    """Yield the direct parts of an expression."""
+    match expression:
+        case Call(arguments=arguments):
+            yield from arguments
+        case Cast(argument=argument):
+            yield argument
+        case Case(branches=branches, otherwise=otherwise):
+            for condition, value in branches:
+                yield condition
+                yield value
+            yield otherwise
+
+
+def references(expression: Expression) -> Iterator[str]:
+    """Yield the names of all columns in an expression, with repetitions."""
+    if isinstance(expression, Column):
+        yield expression.name
+    else:
+        for child in children(expression):
+            yield from references(child)
+
+
+def rebuild(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """Return the expression with ``change`` applied to each direct part."""
+    match expression:
+        case Call(arguments=arguments):
+            return replace(expression, arguments=tuple(change(a) for a in arguments))
+        case Cast(argument=argument):
+            return replace(expression, argument=change(argument))
+        case Case(branches=branches, otherwise=otherwise):
+            return replace(
+                expression,
+                branches=tuple((change(c), change(v)) for c, v in branches),
+                otherwise=change(otherwise),
+            )
+        case _:
+            return expression
+
+
+def substitute(expression: Expression, values: Mapping[str, Expression]) -> Expression:
+    """Return the expression with columns replaced by what ``values`` has for their names."""
+    if isinstance(expression, Column):
+        return values.get(expression.name, expression)
+    return rebuild(expression, lambda part: substitute(part, values))
+
+
+def conjuncts(expression: Expression) -> Iterator[Expression]:
+    """Yield the parts of nested ANDs."""
+    if isinstance(expression, Call) and expression.name == "AND":
+        for argument in expression.arguments:
+            yield from conjuncts(argument)
+    else:
+        yield expression
+
+
+def conjunction(parts: tuple[Expression, ...]) -> Expression:
+    """Return the AND of at least one part."""
+    return parts[0] if len(parts) == 1 else Call("AND", parts, "BOOLEAN", "infix")
+
+
+def sql(expression: Expression) -> str:
+    """Return DuckDB's SQL for an expression; safe to put next to any operator."""
+    match expression:
+        case Column(name=name):
+            return quoted(name)
+        case Literal(sql=text):
+            return text
+        case Cast(argument=argument, type=type_, lenient=lenient):
+            return f"{'TRY_CAST' if lenient else 'CAST'}({sql(argument)} AS {type_})"
+        case Case(branches=branches, otherwise=otherwise):
+            arms = " ".join(f"WHEN {sql(c)} THEN {sql(v)}" for c, v in branches)
+            return f"CASE {arms} ELSE {sql(otherwise)} END"
+        case Call(name=name, arguments=arguments, style=style):
+            parts = [sql(argument) for argument in arguments]
+            match style:
+                case "infix":
+                    return "(" + f" {name} ".join(parts) + ")"
+                case "prefix":
+                    return f"({name} {parts[0]})"
+                case "postfix":
+                    return f"({parts[0]} {name})"
+                case "in":
+                    return f"({parts[0]} {name} ({', '.join(parts[1:])}))"
+                case "between":
+                    return f"({parts[0]} BETWEEN {parts[1]} AND {parts[2]})"
+                case _:
+                    return f"{name}({', '.join(parts)})"
+
+
+def order_sql(keys: tuple[OrderKey, ...]) -> str:
+    """Return the text behind ORDER BY."""
+    return ", ".join(
+        f"{sql(key.expression)} {'DESC' if key.descending else 'ASC'}"
+        f" NULLS {'FIRST' if key.nulls_first else 'LAST'}"
+        for key in keys
+    )
+
+
+def aggregate_sql(call: Aggregate) -> str:
+    """Return DuckDB's SQL for an aggregate call."""
+    inner = ", ".join(sql(argument) for argument in call.arguments)
+    if call.name == "count_star":
+        text = "count(*)"
+    else:
+        text = f"{quoted(call.name)}({'DISTINCT ' if call.distinct else ''}{inner}"
+        text += f" ORDER BY {order_sql(call.order)})" if call.order else ")"
+    if call.condition is not None:
+        text += f" FILTER (WHERE {sql(call.condition)})"
+    return text

@@ -1,0 +1,109 @@
+"""Pieces of a plan that run without an exchange inside, and how their rows lie on tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from starling_py.operators.task import Partitioning, SinglePartition
+from starling_py.planner.algebra import (
+    Filter,
+    Join,
+    JoinKind,
+    Node,
+    Project,
+    Scan,
+    Values,
+    walk,
+)
+from starling_py.planner.expressions import Call, Column, Expression, children
+
+__all__ = ["Draft", "Fragment", "Spread", "is_replicable", "is_volatile"]
+
+_VOLATILE = frozenset(
+    ('"random"', '"uuid"', '"gen_random_uuid"', '"uuidv4"', '"uuidv7"', '"nextval"', '"setseed"')
+)
+
+
+class Spread(StrEnum):
+    """How a fragment's rows lie on the tasks that run it."""
+
+    ONE = "one"
+    """In one task."""
+    EVERY = "every"
+    """Whole in every task that takes the fragment in."""
+    SPLIT = "split"
+    """Each row in one of several tasks, no matter which."""
+    HASHED = "hashed"
+    """Each row in the task that the hash of its keys names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A piece of algebra over scans and reads of earlier stages, and the spread of its rows.
+
+    For HASHED, ``keys`` holds per key the expressions that all have that key's value.
+    """
+
+    node: Node
+    spread: Spread
+    tasks: int
+    keys: tuple[frozenset[Expression], ...] = ()
+
+    def over(self, node: Node) -> Fragment:
+        """Return the fragment with an operator on top that moves no rows."""
+        return Fragment(node, self.spread, self.tasks, self.keys)
+
+    @property
+    def is_parallel(self) -> bool:
+        return self.spread in (Spread.SPLIT, Spread.HASHED)
+
+
+@dataclass(slots=True)
+class Draft:
+    """A stage in the making: more consumers may still ask for outputs of their own."""
+
+    number: int
+    fragment: Fragment
+    columns: tuple[Column, ...]
+    outputs: list[Partitioning] = field(default_factory=list)
+
+    def output(self, partitioning: Partitioning) -> int:
+        """Return the number of the output with this partitioning, made if there is none yet."""
+        if partitioning not in self.outputs:
+            self.outputs.append(partitioning)
+        return self.outputs.index(partitioning)
+
+    def any_output(self) -> int:
+        """Return the number of an output for a reader of all partitions in any order."""
+        return 0 if self.outputs else self.output(SinglePartition())
+
+
+def is_volatile(expression: Expression) -> bool:
+    """Return whether two evaluations may differ."""
+    if isinstance(expression, Call) and expression.name in _VOLATILE:
+        return True
+    return any(is_volatile(child) for child in children(expression))
+
+
+def is_replicable(node: Node) -> bool:
+    """Return whether every task may compute the node for itself and get the same rows."""
+    for part in walk(node):
+        match part:
+            case Scan(replicated=True):
+                pass
+            case Values(rows=rows):
+                if any(is_volatile(cell) for row in rows for cell in row):
+                    return False
+            case Filter(conditions=conditions):
+                if any(map(is_volatile, conditions)):
+                    return False
+            case Project(items=items):
+                if any(is_volatile(item.expression) for item in items):
+                    return False
+            case Join(kind=kind):
+                if kind in (JoinKind.MARK, JoinKind.SINGLE):
+                    return False
+            case _:
+                return False
+    return True

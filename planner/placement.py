@@ -1,0 +1,249 @@
+"""Where a join runs: which side moves, and what may be cut or replicated.
+
+====================  ===================  ====================  ==================
+join                  hash-partition both  replicate right       replicate left
+====================  ===================  ====================  ==================
+INNER                 yes                  yes                   yes
+LEFT                  yes                  yes                   no
+RIGHT                 yes                  no                    yes
+FULL                  yes                  no                    no
+SEMI, ANTI            yes                  yes                   no
+MARK                  no                   yes                   no
+SINGLE                yes                  yes                   no
+====================  ===================  ====================  ==================
+
+A preserved or filtered side must be seen once, so it cannot be replicated; the other side must be
+seen whole by every row that may match it. A MARK join's NULL depends on all of its right side
+(whether it is empty, whether it holds a NULL), so its right side is never cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from starling_py.planner.algebra import Condition, Join, JoinKind
+from starling_py.planner.expressions import Column, Expression
+from starling_py.planner.fragments import Fragment, Spread, is_replicable
+from starling_py.planner.sizing import Sizing
+from starling_py.planner.statistics import Relation
+from starling_py.planner.types import is_hashable
+
+__all__ = ["Choice", "JoinPlacement", "Way"]
+
+_MAY_HASH = frozenset(JoinKind) - {JoinKind.MARK}
+_MAY_REPLICATE_RIGHT = frozenset(
+    (
+        JoinKind.INNER,
+        JoinKind.LEFT,
+        JoinKind.SEMI,
+        JoinKind.ANTI,
+        JoinKind.MARK,
+        JoinKind.SINGLE,
+    )
+)
+_MAY_REPLICATE_LEFT = frozenset((JoinKind.INNER, JoinKind.RIGHT))
+_PRESERVES_LEFT = frozenset((JoinKind.LEFT, JoinKind.FULL, JoinKind.ANTI, JoinKind.SINGLE))
+_PRESERVES_RIGHT = frozenset((JoinKind.RIGHT, JoinKind.FULL))
+
+# Relative costs of one row: put into a hash table, partitioned and moved, moved without that,
+# and worked on by one task where several could.
+_BUILD, _PARTITION, _MOVE, _ALONE = 1.0, 2.5, 0.5, 2.0
+_BYTES_PER_UNIT = 64.0
+
+
+class Way(StrEnum):
+    """How the two sides of a join come together."""
+
+    IN_PLACE = "in place"
+    REPLICATE_RIGHT = "broadcast right"
+    REPLICATE_LEFT = "broadcast left"
+    HASH = "hash"
+    GATHER = "gather"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way and its cost. For HASH: the keys by which a side moves; none where it stays."""
+
+    way: Way
+    cost: float
+    left_keys: tuple[Expression, ...] = ()
+    right_keys: tuple[Expression, ...] = ()
+    left_nulls: bool = False
+    right_nulls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPlacement:
+    """The ways in which a join could run, and the cheapest."""
+
+    join: Join
+    left: Fragment
+    right: Fragment
+    left_size: Relation
+    right_size: Relation
+    sizing: Sizing
+
+    @property
+    def preserves_left(self) -> bool:
+        return self.join.kind in _PRESERVES_LEFT
+
+    @property
+    def preserves_right(self) -> bool:
+        return self.join.kind in _PRESERVES_RIGHT
+
+    def choose(self) -> Choice:
+        """Return the cheapest way that gives the right rows."""
+        if self._stays():
+            return Choice(Way.IN_PLACE, 0.0)
+        ways = [self._gather()]
+        kind = self.join.kind
+        if kind in _MAY_REPLICATE_RIGHT:
+            ways.append(
+                self._replicate(Way.REPLICATE_RIGHT, self.right, self.right_size, self.left)
+            )
+        if kind in _MAY_REPLICATE_LEFT:
+            ways.append(self._replicate(Way.REPLICATE_LEFT, self.left, self.left_size, self.right))
+        if kind in _MAY_HASH:
+            ways += self._hash()
+        return min(ways, key=lambda choice: choice.cost)
+
+    def _stays(self) -> bool:
+        """Return whether the join is right with both sides as they lie."""
+        left, right = self.left, self.right
+        if not left.is_parallel and not right.is_parallel:
+            return True
+        if right.spread is Spread.EVERY:
+            return self.join.kind in _MAY_REPLICATE_RIGHT
+        if left.spread is Spread.EVERY:
+            return self.join.kind in _MAY_REPLICATE_LEFT
+        return False
+
+    def _gather(self) -> Choice:
+        rows = _units(self.left_size) + _units(self.right_size)
+        return Choice(Way.GATHER, rows * (_MOVE + _ALONE * self.sizing.hash_tasks()))
+
+    def _replicate(self, way: Way, side: Fragment, size: Relation, other: Fragment) -> Choice:
+        moved = 0.0 if side.spread is Spread.EVERY else _MOVE
+        cost = _units(size) * (moved + _BUILD * other.tasks)
+        if not other.is_parallel:
+            # The other side lies in one task, which then does all the work.
+            cost += _units(size) * _ALONE * self.sizing.hash_tasks()
+        return Choice(way, cost)
+
+    def _hash(self) -> list[Choice]:
+        """Return the ways by hash: both sides move, or one to where the other lies."""
+        keys = [c for c in self.join.conditions if c.equates and _may_be_key(c)]
+        if not keys:
+            return []
+        left, right = _units(self.left_size), _units(self.right_size)
+        tasks = self.sizing.hash_tasks()
+        build = _BUILD * min(left, right)
+        at_left = _aligned(self.left, [c.left for c in keys], tasks)
+        at_right = _aligned(self.right, [c.right for c in keys], tasks)
+        nulls = self._nulls(keys)
+        if at_left is not None and at_left == at_right:
+            return [Choice(Way.HASH, build)]
+        ways = [
+            Choice(
+                Way.HASH,
+                _PARTITION * (left + right) + build,
+                tuple(c.left for c in keys),
+                tuple(c.right for c in keys),
+                *nulls,
+            )
+        ]
+        if at_left is not None:
+            moved = tuple(keys[at].right for at in at_left)
+            ways.append(Choice(Way.HASH, _PARTITION * right + build, (), moved, False, nulls[1]))
+        if at_right is not None:
+            moved = tuple(keys[at].left for at in at_right)
+            ways.append(Choice(Way.HASH, _PARTITION * left + build, moved, (), nulls[0], False))
+        return ways
+
+    def _nulls(self, keys: list[Condition]) -> tuple[bool, bool]:
+        """Return for each side whether rows with a NULL key occur and match nothing."""
+        if any(c.matches_nulls for c in keys):
+            return False, False
+        return (
+            any(_nullable(c.left, self.left_size) for c in keys),
+            any(_nullable(c.right, self.right_size) for c in keys),
+        )
+
+    def result(self, joined: Join, left: Fragment, right: Fragment, choice: Choice) -> Fragment:
+        """Return the fragment of the join over sides that now lie as ``choice`` says."""
+        carrier = left if left.is_parallel or not right.is_parallel else right
+        if choice.way is Way.REPLICATE_LEFT:
+            carrier = right
+        if left.spread is Spread.EVERY and right.spread is Spread.EVERY:
+            spread = Spread.EVERY if is_replicable(joined) else Spread.ONE
+            return Fragment(joined, spread, 1)
+        if not carrier.is_parallel:
+            return Fragment(joined, Spread.ONE, 1)
+        if choice.way is Way.HASH and not (
+            left.spread is Spread.HASHED and right.spread is Spread.HASHED
+        ):
+            # Rows with NULL keys lie anywhere.
+            return Fragment(joined, Spread.SPLIT, self.sizing.hash_tasks())
+        if carrier.spread is not Spread.HASHED:
+            return Fragment(joined, Spread.SPLIT, carrier.tasks)
+        return self._keep_keys(joined, carrier, left, right)
+
+    def _keep_keys(
+        self, joined: Join, carrier: Fragment, left: Fragment, right: Fragment
+    ) -> Fragment:
+        kind = joined.kind
+        if kind is JoinKind.FULL:
+            return Fragment(joined, Spread.SPLIT, carrier.tasks)
+        if kind is JoinKind.RIGHT:
+            carrier = right if right.spread is Spread.HASHED else carrier
+            if carrier is left:
+                return Fragment(joined, Spread.SPLIT, carrier.tasks)
+        elif kind is not JoinKind.INNER and carrier is right:
+            return Fragment(joined, Spread.SPLIT, carrier.tasks)
+        keys = carrier.keys
+        if kind is JoinKind.INNER:
+            equal = [frozenset((c.left, c.right)) for c in joined.conditions if c.equates]
+            keys = tuple(_merged(key, equal) for key in keys)
+        return replace(carrier, node=joined, keys=keys)
+
+
+def _merged(
+    key: frozenset[Expression], equal: list[frozenset[Expression]]
+) -> frozenset[Expression]:
+    grown = key
+    for pair in equal:
+        if grown & pair:
+            grown |= pair
+    return grown
+
+
+def _units(size: Relation) -> float:
+    """Return the weight of moving a relation: rows, wide ones counting more."""
+    width = size.bytes / size.rows if size.rows else 0.0
+    return size.rows * (1.0 + width / _BYTES_PER_UNIT)
+
+
+def _may_be_key(condition: Condition) -> bool:
+    return is_hashable(condition.left.type) and condition.left.type == condition.right.type
+
+
+def _aligned(fragment: Fragment, keys: list[Expression], tasks: int) -> tuple[int, ...] | None:
+    """Return which of ``keys`` each of the fragment's hash keys is, or ``None``."""
+    if fragment.spread is not Spread.HASHED or fragment.tasks != tasks:
+        return None
+    found = []
+    for equal in fragment.keys:
+        at = next((at for at, key in enumerate(keys) if key in equal), None)
+        if at is None:
+            return None
+        found.append(at)
+    return tuple(found)
+
+
+def _nullable(expression: Expression, relation: Relation) -> bool:
+    if not isinstance(expression, Column):
+        return True
+    facts = relation.columns.get(expression.name)
+    return facts is None or facts.nullable

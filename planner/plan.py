@@ -1,0 +1,178 @@
+"""From SQL text to a frozen plan of stages: the planner's one door."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from urllib.parse import quote
+
+from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
+from starling_py.operators.task import InputColumn
+from starling_py.planner.adapter.operators import adapt
+from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
+from starling_py.planner.bind import Binder, Bound
+from starling_py.planner.distribute import distribute
+from starling_py.planner.errors import CannotDistribute, UnknownTable
+from starling_py.planner.names import Names
+from starling_py.planner.rules.inline_ctes import inline_ctes
+from starling_py.planner.rules.join_order import order_joins
+from starling_py.planner.rules.prune_columns import prune_columns
+from starling_py.planner.rules.rename import drop_renames
+from starling_py.planner.rules.simplify_marks import simplify_marks
+from starling_py.planner.sizing import PlanOptions, Sizing
+from starling_py.planner.source import Source, edited, transpile
+from starling_py.planner.stages import freeze, whole_statement
+from starling_py.planner.statistics import Estimator
+from starling_py.planner.tables import Catalog, Table
+from starling_py.planner.virtual import with_virtual_columns
+
+__all__ = ["PlanOptions", "Planner"]
+
+_RULES = (inline_ctes, drop_renames, simplify_marks, drop_renames, order_joins, prune_columns)
+"""In this order: each one finds more when those before it have run."""
+
+
+class Planner:
+    """Plans statements; usable from several threads. ``close`` it when done."""
+
+    def __init__(self) -> None:
+        self._binder = Binder()
+
+    def close(self) -> None:
+        self._binder.close()
+
+    def plan(self, sql: str, catalog: Catalog, options: PlanOptions, query: str) -> StagePlan:
+        """Return the plan of a statement.
+
+        Parameters
+        ----------
+        sql
+            One statement in ``options.dialect``.
+        catalog
+            Where its tables come from.
+        query
+            The query's id.
+
+        Raises
+        ------
+        SqlError
+            When the statement is not SQL, names what does not exist, or is refused.
+        """
+        started = time.perf_counter()
+        duckdb_sql = transpile(sql, options.dialect)
+        source = self._binder.parse(duckdb_sql)
+        resolved = _resolve(source, catalog)
+        try:
+            bound = self._binder.bind(resolved.text, resolved.tables, sql)
+        except UnknownTable as error:
+            raise _with_nearest(error, source, catalog) from None
+        bound_at = time.perf_counter()
+        stages = _stages(resolved, bound, Sizing(options))
+        return StagePlan(
+            query=query,
+            sql=sql,
+            stages=stages,
+            result=bound.result,
+            settings=self._binder.settings,
+            roots=tuple(quote(root) for root in catalog.roots()),
+            bind_seconds=bound_at - started,
+            plan_seconds=time.perf_counter() - bound_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """The statement over table names that the binder and a worker know."""
+
+    text: str
+    tables: dict[str, Table]
+
+
+def _resolve(source: Source, catalog: Catalog) -> _Resolved:
+    """Find the tables and files that a statement names, and put names in the place of files."""
+    found: dict[str, Table] = {}
+    for name in source.tables:
+        table = catalog.find(name)
+        if table is None and _is_path(name):
+            table = catalog.open_paths((name,), {})
+        if table is not None:
+            found[name] = table
+    names = []
+    for call in source.files:
+        names.append(f"files_{len(names)}")
+        found[names[-1]] = catalog.open_paths(call.patterns, call.options)
+    own = {column.name.lower() for table in found.values() for column in table.columns}
+    virtual = tuple(name for name in source.names_virtual if name not in own)
+    tables = {name: with_virtual_columns(table, virtual) for name, table in found.items()}
+    hidden = virtual if tables else ()
+    return _Resolved(edited(source, tuple(names), hidden), tables)
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or name.lower().endswith((".parquet", ".parq"))
+
+
+def _with_nearest(error: UnknownTable, source: Source, catalog: Catalog) -> UnknownTable:
+    """Return the error with the nearest names of the whole catalog, not only of bound tables."""
+    message = "\n".join(
+        line for line in error.message.splitlines() if not line.startswith("Did you mean")
+    )
+    missing = [name for name in source.tables if catalog.find(name) is None]
+    known = {name.lower(): name for name in catalog.names()}
+    near = [n for m in missing for n in get_close_matches(m.lower(), list(known), 1)]
+    hint = f"did you mean {known[near[0]]}?" if near else None
+    if not near and known:
+        hint = f"tables are {', '.join(sorted(known.values())[:8])}"
+    return UnknownTable(message, hint=hint)
+
+
+def _stages(resolved: _Resolved, bound: Bound, sizing: Sizing) -> tuple[Stage, ...]:
+    try:
+        if bound.plan is None:
+            raise CannotDistribute(bound.reason)
+        return _distributed(resolved, bound, sizing)
+    except CannotDistribute as unknown:
+        reason = unknown.reason
+    except RecursionError:
+        reason = "the statement is nested too deeply"
+    return (_whole(resolved, bound.result, sizing, reason, Estimate(rows=0.0, bytes=0.0)),)
+
+
+def _distributed(resolved: _Resolved, bound: Bound, sizing: Sizing) -> tuple[Stage, ...]:
+    names = Names()
+    plan = adapt(bound.plan or {}, resolved.tables, names)
+    types = [column.type for column in outputs(plan.root)]
+    if types != [column.type for column in bound.result]:
+        raise CannotDistribute("the plan's types are not those that DESCRIBE gives")
+    for rule in _RULES:
+        plan = rule(plan)
+    estimator = Estimator(dict(plan.ctes))
+    if sizing.options.tasks is None and sizing.fits_one_task(_scanned_bytes(plan, estimator)):
+        relation = estimator.estimate(plan.root)
+        estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
+        return (_whole(resolved, bound.result, sizing, "", estimate),)
+    return freeze(distribute(plan, estimator, sizing, names), sizing)
+
+
+def _scanned_bytes(plan: Plan, estimator: Estimator) -> float:
+    roots: list[Node] = [*(definition for _, definition in plan.ctes), plan.root]
+    scans = [node for root in roots for node in walk(root) if isinstance(node, Scan)]
+    total = 0.0
+    for scan in scans:
+        facts = estimator.estimate(scan).columns.values()
+        total += sum(f.rows for f in scan.table.files) * sum(fact.width for fact in facts)
+    return total
+
+
+def _whole(
+    resolved: _Resolved,
+    result: Sequence[ResultColumn],
+    sizing: Sizing,
+    reason: str,
+    estimate: Estimate,
+) -> Stage:
+    columns = tuple(InputColumn(f"c{at}", column.type) for at, column in enumerate(result))
+    tables = tuple(resolved.tables.items())
+    return whole_statement(resolved.text, columns, tables, estimate, sizing, reason)

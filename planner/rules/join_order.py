@@ -1,0 +1,221 @@
+"""Inner joins are ordered by expected sizes: DuckDB bound them against empty tables, in FROM order.
+
+Greedy: of all pairs of what is joined so far, the pair with the smallest result goes next, where a
+result larger than both its inputs costs extra. Products come last. A SEMI join stands as deep as it
+can where it leaves few rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from starling_py.planner.algebra import (
+    Condition,
+    Filter,
+    Join,
+    JoinKind,
+    Node,
+    Plan,
+    Scan,
+    inputs,
+    outputs,
+    with_inputs,
+)
+from starling_py.planner.expressions import Call, Expression, references
+from starling_py.planner.statistics import Estimator, Relation
+
+__all__ = ["order_joins"]
+
+_GROWTH_PENALTY = 4.0
+_SELECTIVE_SEMI = 0.5
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_JOINABLE = frozenset(("=", "IS NOT DISTINCT FROM", *_FLIPPED))
+
+
+def order_joins(plan: Plan) -> Plan:
+    """Return the plan with its inner joins in the order of least expected rows."""
+    estimator = Estimator(dict(plan.ctes))
+    return Plan(
+        tuple((number, _ordered(definition, estimator)) for number, definition in plan.ctes),
+        _ordered(plan.root, estimator),
+    )
+
+
+def _ordered(node: Node, estimator: Estimator) -> Node:
+    if _is_inner(node):
+        return _reorder(node, estimator)
+    if isinstance(node, Join) and node.kind is JoinKind.SEMI and _is_inner(node.left):
+        pushed = _push_semi(node, estimator)
+        if pushed is not None:
+            return _ordered(pushed, estimator)
+    old = inputs(node)
+    new = tuple(_ordered(child, estimator) for child in old)
+    if all(a is b for a, b in zip(old, new, strict=True)):
+        return node
+    return with_inputs(node, new)
+
+
+def _is_inner(node: Node) -> bool:
+    if isinstance(node, Filter):
+        return _is_inner(node.input)
+    return isinstance(node, Join) and node.kind is JoinKind.INNER
+
+
+@dataclass(slots=True)
+class _Graph:
+    leaves: list[Node]
+    predicates: list[Expression]
+
+
+def _flatten(node: Node, graph: _Graph) -> None:
+    match node:
+        case Filter(input=input_, conditions=conditions) if _is_inner(node):
+            graph.predicates += conditions
+            _flatten(input_, graph)
+        case Join(kind=JoinKind.INNER):
+            graph.predicates += (
+                Call(c.operator, (c.left, c.right), "BOOLEAN", "infix") for c in node.conditions
+            )
+            graph.predicates += node.residual
+            _flatten(node.left, graph)
+            _flatten(node.right, graph)
+        case _:
+            graph.leaves.append(node)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is joined so far, with the leaves in it as a bit set."""
+
+    node: Node
+    relation: Relation
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Predicate:
+    expression: Expression
+    members: int
+    left: int
+    right: int
+
+    @property
+    def joins(self) -> bool:
+        return bool(self.left and self.right and not self.left & self.right)
+
+
+def _reorder(node: Node, estimator: Estimator) -> Node:
+    graph = _Graph([], [])
+    _flatten(node, graph)
+    owner = {column.name: at for at, leaf in enumerate(graph.leaves) for column in outputs(leaf)}
+    predicates = [_predicate(p, owner) for p in dict.fromkeys(graph.predicates)]
+    parts = []
+    for at, leaf in enumerate(graph.leaves):
+        own = tuple(p.expression for p in predicates if p.members == 1 << at)
+        made = with_conditions(_ordered(leaf, estimator), own)
+        parts.append(_Part(made, estimator.estimate(made), 1 << at))
+    constant = tuple(p.expression for p in predicates if not p.members)
+    pending = [p for p in predicates if p.members.bit_count() > 1]
+    while len(parts) > 1:
+        best: tuple[float, int, int, _Part] | None = None
+        for i, a in enumerate(parts):
+            for j in range(i + 1, len(parts)):
+                candidate = _joined(a, parts[j], pending, estimator)
+                cost = _cost(a, parts[j], candidate)
+                if best is None or cost < best[0]:
+                    best = (cost, i, j, candidate)
+        if best is None:
+            break
+        _, i, j, part = best
+        pending = [p for p in pending if p.members & ~part.members]
+        parts = [p for at, p in enumerate(parts) if at not in (i, j)] + [part]
+    made = parts[0].node
+    return Filter(made, constant) if constant else made
+
+
+def _predicate(expression: Expression, owner: dict[str, int]) -> _Predicate:
+    def members(part: Expression) -> int:
+        bits = 0
+        for name in references(part):
+            bits |= 1 << owner[name]
+        return bits
+
+    left = right = 0
+    if isinstance(expression, Call) and expression.name in _JOINABLE:
+        left, right = map(members, expression.arguments)
+    return _Predicate(expression, members(expression), left, right)
+
+
+def _joined(a: _Part, b: _Part, pending: list[_Predicate], estimator: Estimator) -> _Part:
+    """Return the inner join of two parts by all predicates that it completes, larger side left."""
+    if a.relation.rows < b.relation.rows:
+        a, b = b, a
+    both = a.members | b.members
+    conditions: list[Condition] = []
+    residual: list[Expression] = []
+    for p in pending:
+        if p.members & ~both:
+            continue
+        if p.joins and not p.left & ~a.members and not p.right & ~b.members:
+            conditions.append(_condition(p.expression, flip=False))
+        elif p.joins and not p.left & ~b.members and not p.right & ~a.members:
+            conditions.append(_condition(p.expression, flip=True))
+        else:
+            residual.append(p.expression)
+    node = Join(a.node, b.node, JoinKind.INNER, tuple(conditions), tuple(residual))
+    return _Part(node, estimator.join(node, a.relation, b.relation), both)
+
+
+def _condition(expression: Expression, *, flip: bool) -> Condition:
+    if not isinstance(expression, Call):
+        raise TypeError(expression)
+    left, right = expression.arguments
+    if flip:
+        return Condition(right, _FLIPPED.get(expression.name, expression.name), left)
+    return Condition(left, expression.name, right)
+
+
+def _cost(a: _Part, b: _Part, joined: _Part) -> float:
+    rows = joined.relation.rows
+    node = joined.node
+    if isinstance(node, Join) and not any(c.equates for c in node.conditions):
+        # A product, or a join that compares every pair.
+        return a.relation.rows * b.relation.rows * 1e3 + rows
+    if rows > max(a.relation.rows, b.relation.rows):
+        rows *= _GROWTH_PENALTY
+    return rows
+
+
+def with_conditions(node: Node, conditions: tuple[Expression, ...]) -> Node:
+    """Return the node behind a filter, which a scan takes in itself."""
+    if not conditions:
+        return node
+    if isinstance(node, Scan):
+        return replace(node, conditions=node.conditions + conditions)
+    return Filter(node, conditions)
+
+
+def _push_semi(node: Join, estimator: Estimator) -> Node | None:
+    """Return the inner joins with the SEMI join on the one input that it looks at, or ``None``."""
+    graph = _Graph([], [])
+    _flatten(node.left, graph)
+    right_names = {column.name for column in outputs(node.right)}
+    wanted = {name for c in node.conditions for name in references(c.left)}
+    wanted |= {name for part in node.residual for name in references(part)} - right_names
+    for at, leaf in enumerate(graph.leaves):
+        if not wanted <= {column.name for column in outputs(leaf)}:
+            continue
+        semi = replace(node, left=leaf)
+        before = estimator.estimate(leaf).rows
+        if estimator.estimate(semi).rows > before * _SELECTIVE_SEMI:
+            return None
+        leaves = [*graph.leaves[:at], semi, *graph.leaves[at + 1 :]]
+        return _product(leaves, graph.predicates)
+    return None
+
+
+def _product(leaves: list[Node], predicates: list[Expression]) -> Node:
+    made = leaves[0]
+    for leaf in leaves[1:]:
+        made = Join(made, leaf, JoinKind.INNER, ())
+    return Filter(made, tuple(predicates)) if predicates else made

@@ -1,0 +1,202 @@
+"""Columns that nobody reads are not carried. An operator keeps at least one, for its row count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starling_py.planner.adapter.operators import ROW_ID
+from starling_py.planner.algebra import (
+    CteRead,
+    Filter,
+    Group,
+    Join,
+    JoinKind,
+    Limit,
+    Named,
+    Node,
+    Plan,
+    Project,
+    Scan,
+    ScannedColumn,
+    SetKind,
+    SetOperation,
+    Sort,
+    StageRead,
+    Values,
+    outputs,
+    rewrite,
+)
+from starling_py.planner.errors import CannotDistribute
+from starling_py.planner.expressions import (
+    Aggregate,
+    Column,
+    Expression,
+    Literal,
+    OrderKey,
+    references,
+)
+from starling_py.planner.tables import ColumnSource
+from starling_py.planner.types import estimated_width
+
+__all__ = ["prune_columns"]
+
+
+def prune_columns(plan: Plan) -> Plan:
+    """Return the plan in which every operator computes only what is used above it.
+
+    Raises
+    ------
+    CannotDistribute
+        When something still reads a table's row id.
+    """
+    pruner = _Pruner(plan)
+    root = pruner.prune(plan.root, {column.name for column in outputs(plan.root)})
+    ctes: list[tuple[int, Node]] = []
+    # Later definitions read earlier ones, so what is needed is known from the end.
+    for number, definition in reversed(plan.ctes):
+        columns = outputs(definition)
+        needed = {columns[at].name for at in pruner.used[number]}
+        ctes.append((number, _exactly(pruner.prune(definition, needed), columns, needed)))
+    ctes.reverse()
+    final = _Positions({number: sorted(used) for number, used in pruner.used.items()})
+    return Plan(
+        tuple((number, final.apply(definition)) for number, definition in ctes),
+        final.apply(root),
+    )
+
+
+def _exactly(node: Node, columns: tuple[Column, ...], needed: set[str]) -> Node:
+    wanted = tuple(column for column in columns if column.name in needed)
+    if outputs(node) == wanted:
+        return node
+    return Project(node, tuple(Named(column.name, column) for column in wanted))
+
+
+class _Positions:
+    """Second pass: reads of CTEs drop the positions that no reader uses."""
+
+    def __init__(self, used: dict[int, list[int]]) -> None:
+        self._used = used
+
+    def apply(self, node: Node) -> Node:
+        return rewrite(node, self._change)
+
+    def _change(self, node: Node) -> Node:
+        if isinstance(node, CteRead):
+            return CteRead(node.cte, tuple(node.columns[at] for at in self._used[node.cte]))
+        return node
+
+
+class _Pruner:
+    def __init__(self, plan: Plan) -> None:
+        self.used: dict[int, set[int]] = {number: set() for number, _ in plan.ctes}
+
+    def prune(self, node: Node, needed: set[str]) -> Node:
+        """Return the node with at least the needed columns, and no more than it must carry."""
+        made = self._pruned(node, needed)
+        if not isinstance(made, (Scan, Filter, Join)):
+            return made
+        # What only conditions here use ends here.
+        kept = tuple(column for column in outputs(made) if column.name in needed)
+        if not kept or len(kept) == len(outputs(made)):
+            return made
+        return Project(made, tuple(Named(column.name, column) for column in kept))
+
+    def _pruned(self, node: Node, needed: set[str]) -> Node:
+        match node:
+            case Scan():
+                return self._scan(node, needed)
+            case StageRead():
+                return node
+            case Values(columns=columns, rows=rows):
+                kept = [at for at, c in enumerate(columns) if c.name in needed]
+                kept = kept or ([0] if columns else [])
+                return Values(
+                    tuple(columns[at] for at in kept),
+                    tuple(tuple(row[at] for at in kept) for row in rows),
+                )
+            case CteRead(cte=cte, columns=columns):
+                kept = [at for at, c in enumerate(columns) if c.name in needed]
+                self.used[cte] |= set(kept or [0])
+                return node
+            case Filter(input=input_, conditions=conditions):
+                return Filter(self.prune(input_, needed | _names(conditions)), conditions)
+            case Project(input=input_, items=items):
+                left = tuple(item for item in items if item.name in needed)
+                if not left:
+                    left = (Named(items[0].name if items else "one", Literal("1", "INTEGER")),)
+                return Project(self.prune(input_, _names(i.expression for i in left)), left)
+            case Sort(input=input_, keys=keys):
+                return Sort(self.prune(input_, needed | _key_names(keys)), keys)
+            case Limit(input=input_, count=count, offset=offset):
+                return Limit(self.prune(input_, needed), count, offset)
+            case Group():
+                return self._group(node, needed)
+            case Join():
+                return self._join(node, needed)
+            case SetOperation():
+                return self._set_operation(node, needed)
+
+    def _scan(self, node: Scan, needed: set[str]) -> Node:
+        needed = needed | _names(node.conditions)
+        kept = tuple(item for item in node.scanned if item.name in needed)
+        if any(item.column is ROW_ID for item in kept):
+            raise CannotDistribute("rowid")
+        if not kept:
+            # Counting rows takes a column; the narrowest is the cheapest. It takes the name of
+            # what was there, which stays unique.
+            name = node.scanned[0].name if node.scanned else "rows"
+            files = [c for c in node.table.columns if c.source is ColumnSource.FILE]
+            narrowest = min(files or node.table.columns, key=lambda c: estimated_width(c.type))
+            kept = (ScannedColumn(name, narrowest),)
+        return Scan(node.table, kept, node.conditions)
+
+    def _group(self, node: Group, needed: set[str]) -> Node:
+        calls = tuple(item for item in node.aggregates if item[0] in needed)
+        if not calls and not node.keys:
+            calls = node.aggregates[:1]
+        below = {key.name for key in node.keys}
+        for _, call in calls:
+            below |= _call_names(call)
+        return Group(self.prune(node.input, below), node.keys, calls)
+
+    def _join(self, node: Join, needed: set[str]) -> Node:
+        if node.kind is JoinKind.MARK and node.mark not in needed:
+            return self.prune(node.left, needed)
+        used = needed | _names(node.residual)
+        left = used | _names(c.left for c in node.conditions)
+        right = used | _names(c.right for c in node.conditions)
+        return Join(
+            self.prune(node.left, left),
+            self.prune(node.right, right),
+            node.kind,
+            node.conditions,
+            node.residual,
+            node.mark,
+        )
+
+    def _set_operation(self, node: SetOperation, needed: set[str]) -> Node:
+        kept = [at for at, c in enumerate(node.columns) if c.name in needed]
+        if node.kind is not SetKind.UNION or not kept:
+            kept = list(range(len(node.columns)))
+        members = []
+        for child in node.inputs:
+            columns = outputs(child)
+            wanted = {columns[at].name for at in kept}
+            members.append(_exactly(self.prune(child, wanted), columns, wanted))
+        return SetOperation(
+            node.kind, node.all, tuple(members), tuple(node.columns[at] for at in kept)
+        )
+
+
+def _names(expressions: Iterable[Expression]) -> set[str]:
+    return {name for expression in expressions for name in references(expression)}
+
+
+def _key_names(keys: tuple[OrderKey, ...]) -> set[str]:
+    return _names(key.expression for key in keys)
+
+
+def _call_names(call: Aggregate) -> set[str]:
+    names = _names(call.arguments) | _key_names(call.order)
+    return names | _names((call.condition,)) if call.condition is not None else names

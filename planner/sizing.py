@@ -1,0 +1,134 @@
+"""How many tasks a stage gets, and what each of them scans."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starling_py.operators.task import FileRange
+from starling_py.planner.pruning import KeptRowGroup
+
+__all__ = ["PlanOptions", "Sizing", "cut"]
+
+_MIB = 1 << 20
+_TASK_BYTES = 512 * _MIB
+"""In memory; a scan task that holds more does not get faster by it."""
+_PARTITIONS_PER_TASK = 4
+_COMFORTABLE = 0.5
+"""The share of a worker's memory that one task may fill with everything it reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What the planner must know of the machinery.
+
+    Parameters
+    ----------
+    tasks
+        Tasks in every stage that can have them, or ``None`` to choose.
+    workers
+        How many tasks run at once.
+    cores
+        Processor cores that the workers share.
+    memory
+        Bytes that all workers share.
+    dialect
+        The dialect of the statement, as sqlglot names it.
+    """
+
+    tasks: int | None
+    workers: int
+    cores: int
+    memory: int
+    dialect: str = "duckdb"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """The choices that follow from the options."""
+
+    options: PlanOptions
+
+    def fits_one_task(self, bytes_: float) -> bool:
+        """Whether a statement that reads this much in all runs best as one task on all cores."""
+        return bytes_ <= self.options.memory / self.options.workers * _COMFORTABLE
+
+    def scan_tasks(self, row_groups: int, bytes_: float) -> int:
+        """Return the number of tasks for a scan of so many row groups and bytes in memory."""
+        if self.options.tasks is not None:
+            return self.options.tasks
+        wanted = max(self.options.workers, math.ceil(bytes_ / _TASK_BYTES))
+        return max(1, min(row_groups, wanted))
+
+    def hash_tasks(self) -> int:
+        """Return the number of tasks of every stage that reads hash partitions.
+
+        It is the same for all of them, so that stages partitioned alike can be joined in place.
+        """
+        return self.options.tasks or 2 * self.options.workers
+
+    def partitions(self) -> int:
+        """Return the number of hash partitions: more than tasks, so that tasks can be re-cut."""
+        return _PARTITIONS_PER_TASK * self.hash_tasks()
+
+    def threads(self, tasks: int) -> int:
+        """Return the cores of each task in a stage of so many tasks."""
+        running = min(tasks, self.options.workers)
+        return max(1, self.options.cores // running)
+
+
+def cut(
+    kept: Sequence[KeptRowGroup], tasks: int, *, within_row_groups: bool
+) -> tuple[tuple[FileRange, ...], ...]:
+    """Cut row groups, in order, into the shares of ``tasks`` tasks.
+
+    Shares are runs of whole row groups of about equal bytes; with ``within_row_groups``, where
+    there are fewer row groups than tasks, runs of about equal numbers of rows.
+    """
+    if within_row_groups and len(kept) < tasks:
+        return _cut_by_rows(kept, tasks)
+    total = sum(item.row_group.bytes for item in kept)
+    shares: list[list[KeptRowGroup]] = [[] for _ in range(tasks)]
+    before = 0
+    for at, item in enumerate(kept):
+        # By the middle of the row group's bytes; never so late that a later task gets nothing.
+        middle = before + item.row_group.bytes / 2
+        task = min(tasks - 1, int(middle * tasks / total)) if total else at * tasks // len(kept)
+        shares[task].append(item)
+        before += item.row_group.bytes
+    return tuple(
+        _ranges([(i, i.row_group.first_row, i.row_group.rows) for i in share]) for share in shares
+    )
+
+
+def _cut_by_rows(kept: Sequence[KeptRowGroup], tasks: int) -> tuple[tuple[FileRange, ...], ...]:
+    total = sum(item.row_group.rows for item in kept)
+    shares = []
+    for task in range(tasks):
+        first, last = task * total // tasks, (task + 1) * total // tasks
+        pieces = []
+        before = 0
+        for item in kept:
+            low, high = max(first, before), min(last, before + item.row_group.rows)
+            if low < high:
+                pieces.append((item, item.row_group.first_row + low - before, high - low))
+            before += item.row_group.rows
+        shares.append(_ranges(pieces))
+    return tuple(shares)
+
+
+def _ranges(pieces: Sequence[tuple[KeptRowGroup, int, int]]) -> tuple[FileRange, ...]:
+    """Return pieces (row group, first row in the file, rows) with adjacent ones made one."""
+    made: list[FileRange] = []
+    for item, first, rows in pieces:
+        file = item.file
+        path = quote(file.path)
+        if made and made[-1].path == path and made[-1].last_row == first:
+            last = made.pop()
+            first, rows = last.first_row, first + rows - last.first_row
+        made.append(
+            FileRange(path, file.size, file.mtime_ns, file.rows, first, first + rows, file.hive)
+        )
+    return tuple(made)

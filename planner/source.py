@@ -1,0 +1,292 @@
+"""The user's text: which statement it is, which tables and files it names, where an error points.
+
+DuckDB's own parser reads DuckDB's SQL (``json_serialize_sql`` gives its tree with positions in
+bytes); sqlglot turns other dialects into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from starling_py.planner.errors import SqlError, SqlSyntaxError, Unsupported
+from starling_py.planner.names import quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["FileCall", "Source", "parse", "point_at", "transpile"]
+
+_FILE_FUNCTIONS = frozenset(("read_parquet", "parquet_scan"))
+VIRTUAL_COLUMNS = ("filename", "file_row_number")
+"""Columns that DuckDB lets a Parquet scan name although ``*`` leaves them out."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileCall:
+    """A call of ``read_parquet`` in a FROM clause, at bytes ``start`` to ``end`` of the text."""
+
+    patterns: tuple[str, ...]
+    options: Mapping[str, object]
+    aliased: bool
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One parsed SELECT (or VALUES, FROM, DESCRIBE …).
+
+    ``tables`` are the names in FROM clauses, CTEs among them. ``stars`` are the bytes of each
+    ``*``, ending at -1 where it is qualified or has an EXCLUDE. ``names_virtual`` are the virtual
+    columns that the text mentions.
+    """
+
+    text: str
+    tables: tuple[str, ...]
+    files: tuple[FileCall, ...]
+    stars: tuple[tuple[int, int], ...]
+    names_virtual: tuple[str, ...]
+
+
+def transpile(text: str, dialect: str) -> str:
+    """Return the statement in DuckDB's dialect.
+
+    Raises
+    ------
+    SqlSyntaxError
+        With line, column and caret, when it is not SQL of ``dialect``.
+    Unsupported
+        When a construct has no equivalent, or sqlglot does not know the dialect.
+    """
+    if dialect == "duckdb":
+        return text
+    import sqlglot
+    from sqlglot.errors import ErrorLevel, ParseError, TokenError, UnsupportedError
+
+    try:
+        made = sqlglot.transpile(
+            text, read=dialect, write="duckdb", unsupported_level=ErrorLevel.RAISE
+        )
+    except ParseError as error:
+        first = error.errors[0] if error.errors else {}
+        line, column = int(first.get("line") or 1), int(first.get("col") or 1)
+        what = str(first.get("description") or error)
+        raise SqlSyntaxError(_pointed(text, what, line, column)) from None
+    except TokenError as error:
+        raise SqlSyntaxError(str(error).splitlines()[0]) from None
+    except UnsupportedError as error:
+        raise Unsupported(f"{dialect}: {str(error).splitlines()[0]}") from None
+    except ValueError as error:
+        raise Unsupported(str(error).splitlines()[0]) from None
+    if len(made) != 1:
+        raise Unsupported("one statement at a time, please")
+    return made[0]
+
+
+def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Source:
+    """Parse DuckDB SQL.
+
+    Raises
+    ------
+    SqlSyntaxError
+        With line, column and caret.
+    Unsupported
+        For anything that is not one SELECT.
+    """
+    row = connection.execute(
+        "SELECT json_serialize_sql(?, skip_null := true, skip_empty := true)", [text]
+    ).fetchone()
+    tree = msgspec.json.decode(cast("tuple[str]", row)[0])
+    if tree["error"]:
+        if tree.get("error_type") == "not implemented":
+            raise Unsupported(
+                f"{_kind(connection, text)} statements are not supported",
+                hint="Starling answers SELECT, VALUES, FROM and WITH.",
+            )
+        raise syntax_error(text, tree)
+    statements = tree.get("statements") or []
+    if not statements:
+        raise SqlSyntaxError("the statement is empty")
+    if len(statements) > 1:
+        raise Unsupported("one statement at a time, please")
+    if statements[0].get("named_param_map"):
+        raise Unsupported("parameters (?, $1, $name) are not supported yet")
+    return _Collector(text).collect(statements[0]["node"])
+
+
+def syntax_error(text: str, error: Mapping[str, Any]) -> SqlError:
+    """Return DuckDB's parser error, pointing into the text."""
+    message = str(error.get("error_message", "syntax error"))
+    return SqlSyntaxError(point_at(text, message, error.get("position")))
+
+
+def point_at(text: str, message: str, position: str | int | None) -> str:
+    """Return a message with line, column and a caret below the place.
+
+    Parameters
+    ----------
+    position
+        Bytes from the start of the text, or ``None`` when unknown.
+    """
+    if position is None:
+        return message
+    before = text.encode()[: int(position)].decode(errors="ignore")
+    line = before.count("\n") + 1
+    column = len(before) - (before.rfind("\n") + 1) + 1
+    return _pointed(text, message, line, column)
+
+
+def _pointed(text: str, message: str, line: int, column: int) -> str:
+    lines = text.splitlines() or [""]
+    shown = lines[min(line, len(lines)) - 1]
+    start = max(0, column - 60)
+    cut = shown[start : start + 76].replace("\t", " ")
+    first, *rest = message.splitlines() or [""]
+    caret = " " * (column - 1 - start) + "^"
+    return "\n".join([f"{first} (line {line}, column {column})", *rest, f"  {cut}", f"  {caret}"])
+
+
+def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    try:
+        statements = connection.extract_statements(text)
+        name = statements[0].type.name
+    except Exception:  # noqa: BLE001 - only for the name in an error message
+        name = text.split()[0] if text.split() else "empty"
+    return str(name).removesuffix("_STATEMENT").replace("_", " ").upper()
+
+
+class _Collector:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tables: dict[str, None] = {}
+        self._files: list[FileCall] = []
+        self._stars: list[tuple[int, int]] = []
+        self._names: set[str] = set()
+
+    def collect(self, root: Mapping[str, Any]) -> Source:
+        for node in _nodes(root):
+            kind = node.get("type")
+            if kind == "BASE_TABLE":
+                self._tables[node.get("table_name", "")] = None
+            elif kind == "TABLE_FUNCTION":
+                self._function(node)
+            elif kind == "STAR" and not node.get("columns"):
+                at = node.get("query_location", 0)
+                plain = not (node.get("exclude_list") or node.get("relation_name"))
+                length = node.get("query_location_length", 0)
+                self._stars.append((at, at + length if plain else -1))
+            elif kind == "COLUMN_REF":
+                self._names.add(str(node["column_names"][-1]).lower())
+            elif kind == "SHOW_REF" and not node.get("query"):
+                self._show(node)
+        return Source(
+            self._text,
+            tuple(self._tables),
+            tuple(self._files),
+            tuple(self._stars),
+            tuple(name for name in VIRTUAL_COLUMNS if name in self._names),
+        )
+
+    def _show(self, node: Mapping[str, Any]) -> None:
+        name = str(node.get("table_name", "")).strip('"')
+        if node.get("show_type") in ("DESCRIBE", "SUMMARY") and name:
+            self._tables[name] = None
+            return
+        raise Unsupported("SHOW is not supported", hint="`starling tables` lists the tables.")
+
+    def _function(self, node: Mapping[str, Any]) -> None:
+        function = node["function"]
+        name = str(function.get("function_name", "")).lower()
+        if name not in _FILE_FUNCTIONS:
+            return
+        patterns: tuple[str, ...] = ()
+        options: dict[str, object] = {}
+        for argument in function.get("arguments") or []:
+            inner = argument["expression"]
+            if argument.get("name"):
+                options[str(argument["name"]).lower()] = _value(inner)
+            elif inner.get("type") == "COMPARE_EQUAL":
+                options[str(inner["left"]["column_names"][-1]).lower()] = _value(inner["right"])
+            else:
+                given = _value(inner)
+                patterns += tuple(map(str, given)) if isinstance(given, list) else (str(given),)
+        start = node["query_location"]
+        aliased = bool(node.get("alias"))
+        end = self._closing(start)
+        self._files.append(FileCall(patterns, options, aliased, start, end))
+
+    def _closing(self, start: int) -> int:
+        """Return the byte behind the parenthesis that closes the call which starts at ``start``."""
+        data = self._text.encode()
+        depth, quote, at = 0, 0, start
+        while at < len(data):
+            byte = data[at]
+            if quote:
+                quote = 0 if byte == quote else quote
+            elif byte in b"'\"":
+                quote = byte
+            elif byte == ord("("):
+                depth += 1
+            elif byte == ord(")"):
+                depth -= 1
+                if depth == 0:
+                    return at + 1
+            at += 1
+        return at
+
+
+def _value(expression: Mapping[str, Any]) -> object:
+    match expression.get("class"):
+        case "CONSTANT":
+            literal = expression.get("literal") or {}
+            text = literal.get("text", "")
+            return text == "true" if literal.get("kind") == "BOOLEAN" else text
+        case "FUNCTION" if expression.get("function_name") == "list_value":
+            return [_value(item["expression"]) for item in expression.get("arguments") or []]
+        case "COLUMN_REF":
+            return ".".join(expression["column_names"])
+    raise Unsupported("read_parquet takes constant arguments only")
+
+
+def _nodes(tree: object) -> Iterator[Mapping[str, Any]]:
+    """Yield every object of a JSON tree, without recursion: statements can be deep."""
+    stack = [tree]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            yield item
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(reversed(item))
+
+
+def edited(source: Source, files: tuple[str, ...], hidden: tuple[str, ...]) -> str:
+    """Return the text with each ``read_parquet`` call replaced by a table's name.
+
+    Parameters
+    ----------
+    files
+        A table name for each of ``source.files``.
+    hidden
+        Columns that the tables have here but ``*`` must not show.
+    """
+    edits = []
+    for call, name in zip(source.files, files, strict=True):
+        alias = "" if call.aliased else " AS read_parquet"
+        edits.append((call.start, call.end, quoted(name) + alias))
+    if hidden:
+        for start, end in source.stars:
+            if end < 0:
+                raise Unsupported(
+                    f"{hidden[0]} beside a qualified * or EXCLUDE",
+                    hint=f"read_parquet('…', {hidden[0]} = true) makes it a column of its own.",
+                )
+            edits.append((start, end, f"* EXCLUDE ({', '.join(map(quoted, hidden))})"))
+    data = source.text.encode()
+    for start, end, new in sorted(edits, reverse=True):
+        data = data[:start] + new.encode() + data[end:]
+    return data.decode()

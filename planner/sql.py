@@ -1,0 +1,244 @@
+"""A stage's algebra as one DuckDB statement over its inputs.
+
+Column names are unique in a plan, so nothing is qualified, and operators that fit into one SELECT
+share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from starling_py.planner.algebra import (
+    Condition,
+    CteRead,
+    Filter,
+    Group,
+    Join,
+    JoinKind,
+    Limit,
+    Node,
+    Project,
+    Scan,
+    SetKind,
+    SetOperation,
+    Sort,
+    StageRead,
+    Values,
+    outputs,
+)
+from starling_py.planner.expressions import (
+    Column,
+    Expression,
+    aggregate_sql,
+    order_sql,
+    sql,
+)
+from starling_py.planner.names import quoted
+
+__all__ = ["Statement", "statement"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement, and the leaves that it reads as ``input_0``, ``input_1`` …"""
+
+    text: str
+    leaves: tuple[Scan | StageRead, ...]
+
+
+def statement(node: Node) -> Statement:
+    """Return the SELECT whose columns are ``outputs(node)``, in order."""
+    writer = _Writer()
+    text = writer.select(node, exactly=True)
+    return Statement(text, tuple(writer.leaves))
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The parts of one SELECT. ``items`` empty means all columns of ``source``."""
+
+    source: str
+    where: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    distinct: bool = False
+    group_by: tuple[str, ...] = ()
+    order: str = ""
+    limit: str = ""
+
+    @property
+    def is_relation(self) -> bool:
+        """Whether the block is only its FROM clause."""
+        return self == _Block(self.source)
+
+    @property
+    def takes_items(self) -> bool:
+        return not (self.items or self.order or self.limit)
+
+    def text(self, items: Iterable[str] = ()) -> str:
+        shown = ", ".join(self.items or items) or "*"
+        parts = [f"SELECT {'DISTINCT ' if self.distinct else ''}{shown}", f"FROM {self.source}"]
+        if self.where:
+            parts.append("WHERE " + " AND ".join(self.where))
+        if self.group_by:
+            parts.append("GROUP BY " + ", ".join(self.group_by))
+        if self.order:
+            parts.append("ORDER BY " + self.order)
+        if self.limit:
+            parts.append(self.limit)
+        return "\n".join(parts)
+
+
+def _as(text: str, name: str) -> str:
+    name = quoted(name)
+    return name if text == name else f"{text} AS {name}"
+
+
+def _names(columns: Iterable[Column]) -> tuple[str, ...]:
+    return tuple(quoted(column.name) for column in columns)
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.leaves: list[Scan | StageRead] = []
+
+    def select(self, node: Node, *, exactly: bool) -> str:
+        """Return a node as a SELECT; ``exactly`` lists its columns in their order."""
+        block = self._block(node)
+        return block.text(_names(outputs(node)) if exactly else ())
+
+    def _relation(self, node: Node) -> str:
+        """Return a node as something that may stand in FROM."""
+        block = self._block(node)
+        if block.is_relation and " JOIN " not in block.source:
+            return block.source
+        return "(" + _indented(block.text()) + ")"
+
+    def _block(self, node: Node) -> _Block:
+        match node:
+            case Scan(conditions=conditions):
+                return _Block(self._leaf(node), tuple(map(sql, conditions)))
+            case StageRead():
+                return _Block(self._leaf(node))
+            case Values():
+                return _Block(_values(node))
+            case CteRead():
+                raise TypeError("a CTE that was not made into a stage")
+            case Filter(input=input_, conditions=conditions):
+                below = self._block(input_)
+                if not below.takes_items or below.distinct:
+                    below = self._nested(below)
+                return replace(below, where=below.where + tuple(map(sql, conditions)))
+            case Project(input=input_, items=items):
+                below = self._block(input_)
+                if not below.takes_items:
+                    below = self._nested(below)
+                return replace(below, items=tuple(_as(sql(i.expression), i.name) for i in items))
+            case Group():
+                return self._group(node)
+            case Sort(input=input_, keys=keys):
+                below = self._block(input_)
+                if below.order or below.limit or below.items:
+                    below = self._nested(below)
+                return replace(below, order=order_sql(keys))
+            case Limit(input=input_, count=count, offset=offset):
+                below = self._block(input_)
+                if below.limit:
+                    below = self._nested(below)
+                text = "" if count is None else f"LIMIT {count}"
+                return replace(below, limit=f"{text} OFFSET {offset}".strip() if offset else text)
+            case Join():
+                return self._join(node)
+            case SetOperation():
+                return self._set_operation(node)
+
+    def _leaf(self, node: Scan | StageRead) -> str:
+        self.leaves.append(node)
+        return f"input_{len(self.leaves) - 1}"
+
+    def _nested(self, block: _Block) -> _Block:
+        return _Block("(" + _indented(block.text()) + ")")
+
+    def _group(self, node: Group) -> _Block:
+        below = self._block(node.input)
+        if not below.takes_items:
+            below = self._nested(below)
+        keys = _names(node.keys)
+        if not node.aggregates:
+            return replace(below, items=keys, distinct=True)
+        calls = tuple(_as(aggregate_sql(call), name) for name, call in node.aggregates)
+        return replace(below, items=keys + calls, group_by=keys)
+
+    def _join(self, node: Join) -> _Block:
+        match node.kind:
+            case JoinKind.MARK:
+                return self._mark(node)
+            case JoinKind.SINGLE:
+                return self._single(node)
+        left = self._block(node.left)
+        source = left.source if left.is_relation else "(" + _indented(left.text()) + ")"
+        right = self._relation(node.right)
+        conditions = [*map(_condition, node.conditions), *map(sql, node.residual)]
+        if not conditions and node.kind is JoinKind.INNER:
+            return _Block(f"{source}\nCROSS JOIN {right}")
+        word = "JOIN" if node.kind is JoinKind.INNER else f"{node.kind} JOIN"
+        return _Block(f"{source}\n{word} {right} ON {' AND '.join(conditions) or 'true'}")
+
+    def _mark(self, node: Join) -> _Block:
+        """Return ``key IN (SELECT …)`` as a column: DuckDB makes its MARK join of it again."""
+        left = self._relation(node.left)
+        (compared, *more) = [c for c in node.conditions if not c.matches_nulls] or [None]
+        correlated = [_condition(c) for c in node.conditions if c.matches_nulls]
+        right = self._block(node.right)
+        if more or not right.is_relation:
+            right = self._nested(right)
+        where = "\nWHERE " + " AND ".join(correlated) if correlated else ""
+        if compared is None:
+            value = f"EXISTS (\n{_indented(f'SELECT 1 FROM {right.source}{where}')})"
+        else:
+            inner = _indented(f"SELECT {sql(compared.right)} FROM {right.source}{where}")
+            operator = "IN" if compared.operator == "=" else f"{compared.operator} ANY"
+            value = f"({sql(compared.left)} {operator} ({inner}))"
+        return _Block(left, items=(*_names(outputs(node.left)), _as(value, node.mark)))
+
+    def _single(self, node: Join) -> _Block:
+        """Return a scalar subquery as a column: DuckDB keeps its error for a second row."""
+        left = self._relation(node.left)
+        right = self._nested(self._block(node.right)).source
+        (column,) = outputs(node.right)[-1:]
+        where = " AND ".join(map(_condition, node.conditions)) or "true"
+        inner = _indented(f"SELECT {quoted(column.name)}\nFROM {right}\nWHERE {where}")
+        items = (*_names(outputs(node.left)), f"({inner}) AS {quoted(column.name)}")
+        return _Block(left, items=items)
+
+    def _set_operation(self, node: SetOperation) -> _Block:
+        word = f"{node.kind}{' ALL' if node.all else ''}"
+        if node.kind is SetKind.UNION:
+            word = "UNION ALL"
+        members = ["(" + _indented(self.select(i, exactly=True)) + ")" for i in node.inputs]
+        names = ", ".join(_names(node.columns))
+        body = f"\n{word} ".join(members)
+        return _Block(f"({_indented(body)}) AS several({names})")
+
+
+def _condition(condition: Condition) -> str:
+    return f"{sql(condition.left)} {condition.operator} {sql(condition.right)}"
+
+
+def _values(node: Values) -> str:
+    if not node.rows:
+        empty = ", ".join(_as(f"CAST(NULL AS {c.type})", c.name) for c in node.columns)
+        return f"(SELECT {empty} WHERE false)"
+    if not node.columns:
+        return "(SELECT 1 AS one)"
+    rows = ", ".join("(" + ", ".join(map(_cell, row)) + ")" for row in node.rows)
+    return f"(VALUES {rows}) AS given({', '.join(_names(node.columns))})"
+
+
+def _cell(expression: Expression) -> str:
+    # VALUES gives a column the type that fits all rows: each cell says its own.
+    return f"CAST({sql(expression)} AS {expression.type})"
+
+
+def _indented(text: str) -> str:
+    return "\n  " + text.replace("\n", "\n  ") if "\n" in text else text

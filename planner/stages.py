@@ -1,0 +1,200 @@
+"""Freezes drafts into stages: statements, inputs, splits, estimates, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from starling_py.operators.plan import (
+    Estimate,
+    ExchangeRead,
+    ScanRead,
+    Stage,
+    StageInput,
+)
+from starling_py.operators.task import (
+    FileRange,
+    InputColumn,
+    ScanColumn,
+    ScanSource,
+    SinglePartition,
+)
+from starling_py.planner.algebra import (
+    Group,
+    Join,
+    Limit,
+    Node,
+    Scan,
+    SetOperation,
+    Sort,
+    StageRead,
+    walk,
+)
+from starling_py.planner.expressions import Column
+from starling_py.planner.fragments import Draft
+from starling_py.planner.pruning import kept_row_groups
+from starling_py.planner.sizing import Sizing, cut
+from starling_py.planner.sql import statement
+from starling_py.planner.statistics import Estimator, Relation
+from starling_py.planner.tables import ColumnSource, Table, TableColumn
+
+__all__ = ["freeze", "input_columns", "scan_column", "whole_statement"]
+
+
+def freeze(drafts: Sequence[Draft], sizing: Sizing) -> tuple[Stage, ...]:
+    """Return the stages of finished drafts."""
+    estimator = _StageEstimator()
+    stages = []
+    for draft in drafts:
+        made = statement(draft.fragment.node)
+        reads = tuple(
+            _input(f"input_{at}", leaf, draft.fragment.tasks, sizing)
+            for at, leaf in enumerate(made.leaves)
+        )
+        relation = estimator.of_draft(draft)
+        stages.append(
+            Stage(
+                id=draft.number,
+                label=_label(draft.fragment.node),
+                statement=made.text,
+                columns=input_columns(draft.columns),
+                inputs=reads,
+                outputs=tuple(draft.outputs) or (SinglePartition(),),
+                tasks=draft.fragment.tasks,
+                threads=sizing.threads(draft.fragment.tasks),
+                estimate=Estimate(rows=relation.rows, bytes=relation.bytes),
+            )
+        )
+    return tuple(stages)
+
+
+def input_columns(columns: Sequence[Column]) -> tuple[InputColumn, ...]:
+    """Return columns as they cross stages."""
+    return tuple(InputColumn(column.name, column.type) for column in columns)
+
+
+def scan_column(name: str, column: TableColumn) -> ScanColumn:
+    """Return a table's column as a scan input reads it."""
+    source = {
+        ColumnSource.FILE: ScanSource.FIELD,
+        ColumnSource.HIVE: ScanSource.CONSTANT,
+        ColumnSource.ROW_NUMBER: ScanSource.ROW_NUMBER,
+    }[column.source]
+    return ScanColumn(name, column.type, source, column.field)
+
+
+def whole_statement(
+    text: str,
+    columns: Sequence[InputColumn],
+    tables: Sequence[tuple[str, Table]],
+    relation: Estimate,
+    sizing: Sizing,
+    reason: str,
+) -> Stage:
+    """Return the one stage that runs a statement as it is, on one worker with all its cores.
+
+    Parameters
+    ----------
+    tables
+        Names that the statement uses, and what they are.
+    reason
+        Why nothing was distributed, or empty where one task is simply best.
+    """
+    reads = tuple(
+        _scan_read(
+            name,
+            Scan(table, ()),
+            tuple(scan_column(column.name, column) for column in table.columns),
+            1,
+            sizing,
+        )
+        for name, table in tables
+    )
+    return Stage(
+        id=0,
+        label="whole statement",
+        statement=text,
+        columns=tuple(columns),
+        inputs=reads,
+        outputs=(SinglePartition(),),
+        tasks=1,
+        threads=sizing.options.cores,
+        estimate=relation,
+        fallback=reason,
+    )
+
+
+def _input(name: str, leaf: Scan | StageRead, tasks: int, sizing: Sizing) -> StageInput:
+    if isinstance(leaf, StageRead):
+        return ExchangeRead(
+            name, leaf.stage, leaf.output, leaf.delivery, input_columns(leaf.columns)
+        )
+    columns = tuple(scan_column(item.name, item.column) for item in leaf.scanned)
+    return _scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, sizing)
+
+
+def _with_constants(file: FileRange, wanted: list[int]) -> FileRange:
+    return msgspec.structs.replace(file, constants=tuple(file.constants[at] for at in wanted))
+
+
+def _scan_read(
+    name: str, scan: Scan, columns: tuple[ScanColumn, ...], tasks: int, sizing: Sizing
+) -> ScanRead:
+    kept = kept_row_groups(scan)
+    total = sum(len(file.row_groups) for file in scan.table.files)
+    splits = cut(kept, tasks, within_row_groups=sizing.options.tasks is not None)
+    # Constants of columns that are not read are not carried.
+    hive = [c.name for c in scan.table.columns if c.source is ColumnSource.HIVE]
+    wanted = [
+        hive.index(item.column.name)
+        for item in scan.scanned
+        if item.column.source is ColumnSource.HIVE
+    ]
+    if scan.scanned and wanted != list(range(len(hive))):
+        splits = tuple(tuple(_with_constants(file, wanted) for file in split) for split in splits)
+    return ScanRead(
+        name,
+        scan.table.name,
+        columns,
+        splits,
+        scan.replicated,
+        total,
+        total - len(kept),
+    )
+
+
+class _StageEstimator:
+    """Estimates a draft's rows, with what is known of the drafts that it reads."""
+
+    def __init__(self) -> None:
+        self._drafts: dict[int, tuple[Draft, Relation]] = {}
+        self._estimator = Estimator(stage_reads=self._of_read)
+
+    def of_draft(self, draft: Draft) -> Relation:
+        made = self._estimator.estimate(draft.fragment.node)
+        self._drafts[draft.number] = (draft, made)
+        return made
+
+    def _of_read(self, read: StageRead) -> tuple[Relation, tuple[Column, ...]]:
+        draft, relation = self._drafts[read.stage]
+        return relation, draft.columns
+
+
+def _label(node: Node) -> str:
+    words: list[str] = []
+    for part in walk(node):
+        match part:
+            case Scan(table=table):
+                words.append(f"scan {table.name}")
+            case Join(kind=kind):
+                words.append(f"{kind.lower()} join")
+            case Group(aggregates=calls, keys=keys):
+                words.append(("aggregate" if calls else "distinct") if keys else "total")
+            case Sort():
+                words.append("sort")
+            case Limit():
+                words.append("limit")
+            case SetOperation(kind=kind):
+                words.append(kind.lower())
+    return ", ".join(dict.fromkeys(reversed(words))) or "pass on"
