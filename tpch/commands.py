@@ -110,6 +110,11 @@ def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> 
     help="Run workers as threads or as processes of their own.",
 )
 @click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Memory of all workers together, such as 1536MiB  [default: 80 % of what is free]",
+)
+@click.option(
     "--queries",
     metavar="NUMBERS",
     callback=_queries,
@@ -131,6 +136,7 @@ def verify(
     tasks: int | None,
     workers: int | None,
     isolation: str,
+    memory: str | None,
     queries: tuple[int, ...],
     repeat: int,
 ) -> None:
@@ -148,7 +154,13 @@ def verify(
     click.echo(HEADER)
     outcomes = []
     for outcome in verify(
-        data, queries=queries, tasks=tasks, workers=workers, isolation=isolation, repeat=repeat
+        data,
+        queries=queries,
+        tasks=tasks,
+        workers=workers,
+        isolation=isolation,
+        memory=memory,
+        repeat=repeat,
     ):
         outcomes.append(outcome)
         click.echo(_line(outcome))

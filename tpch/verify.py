@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from starling_py.tpch.tables import TABLES
 from starling_py.tpch.texts import NUMBERS, ordering, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Oracle", "Outcome", "Totals", "check_folder", "totals", "verify"]
@@ -126,7 +125,7 @@ def verify(
     workers: int | None = None,
     isolation: str = "thread",
     repeat: int = 1,
-    options: Mapping[str, object] | None = None,
+    memory: str | None = None,
 ) -> Iterator[Outcome]:
     """Run queries through both engines in turn and yield an outcome each.
 
@@ -140,16 +139,15 @@ def verify(
         ``thread`` or ``process``.
     repeat
         How often each query runs in each engine. Every answer is compared; the best time counts.
-    options
-        More arguments for :func:`starling_py.connect`.
+    memory
+        For all workers of the engine together, such as ``1536MiB``.
     """
     check_folder(folder)
-    workers = workers or os.cpu_count() or 1
     with (
-        Oracle(folder, threads=workers) as oracle,
         starling_py.connect(
-            data=folder, tasks=tasks, workers=workers, isolation=isolation, **(options or {})
+            data=folder, tasks=tasks, workers=workers, isolation=isolation, memory=memory
         ) as connection,
+        Oracle(folder, threads=connection.config.workers) as oracle,
     ):
         for query in queries:
             yield _verify_one(query, connection, oracle, repeat)
@@ -215,11 +213,12 @@ def _verify_one(
 def _engine_run(query: int, sql: str, connection: starling_py.Connection) -> tuple[Answer, Outcome]:
     """Return the engine's answer, and what it took as an outcome not yet compared."""
     started = time.perf_counter()
-    cursor = connection.cursor()
-    table = cursor.execute(sql).arrow()
+    cursor = connection.execute(sql)
+    table = cursor.arrow()
     seconds = time.perf_counter() - started
-    columns = [(str(column[0]), str(column[1])) for column in cursor.description or ()]
+    columns = [column[:2] for column in cursor.description or ()]
     run = cursor.run
+    cursor.close()
     return answer(table, columns), Outcome(
         query,
         None,
@@ -229,5 +228,5 @@ def _engine_run(query: int, sql: str, connection: starling_py.Connection) -> tup
         shuffled_bytes=run.shuffled_bytes,
         engine_seconds=seconds,
         plan_seconds=run.plan_seconds,
-        peak_rss=tuple(run.peak_rss),
+        peak_rss=run.peak_rss,
     )
