@@ -60,8 +60,8 @@ class OtherOracle(Oracle):
     [
         ("AS sum_qty", "AS qty", "column 3 is named 'sum_qty', expected 'qty'"),
         ("count(*)", "count(*)::INTEGER", "column 'count_order' is BIGINT, expected INTEGER"),
-        ("interval 90 day", "interval 3000 day", "4 rows, expected 2"),
-        ("interval 90 day", "interval 91 day", "missing row (A, F"),
+        ("interval 90 day", "interval 3000 day", "4 rows, expected 0"),
+        ("interval 90 day", "interval 91 day", "missing row (N, O"),
         ("(1 + l_tax)", "(1 + l_tax + 0.00)", None),
     ],
 )
