@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starling_py.catalog.catalog import FileCatalog
 from starling_py.catalog.errors import UsageError
 from starling_py.config import Config, resolve
+from starling_py.planner.errors import UnknownTable
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from starling_py.engine import Engine, RunMetrics
+    from starling_py.engine import Engine, RunResult
     from starling_py.events import Listener
     from starling_py.operators.plan import StagePlan
+    from starling_py.operators.task import TaskReport
     from starling_py.planner.plan import Planner
     from starling_py.planner.tables import TableColumn
 
@@ -36,7 +38,8 @@ class QueryRun:
     """What the last query of a cursor took.
 
     ``shuffled_bytes`` went from stage to stage. ``peak_rss`` holds each worker's name and its
-    largest resident memory in bytes. Seconds are wall-clock but for ``cpu_seconds``.
+    largest resident memory in bytes; ``reports`` are in the order of stages and tasks. Seconds
+    are wall-clock but for ``cpu_seconds``.
     """
 
     query: str
@@ -52,6 +55,7 @@ class QueryRun:
     run_seconds: float
     cpu_seconds: float
     peak_rss: tuple[tuple[str, int], ...]
+    reports: tuple[TaskReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +323,18 @@ class _Parts:
             if self._planner is None:
                 self._planner = Planner()
             self.catalog.refresh()
-            return self._planner.plan(sql, self.catalog, options, _query_id())
+            try:
+                return self._planner.plan(sql, self.catalog, options, _query_id())
+            except UnknownTable as error:
+                error.hint = error.hint or self._why_no_table()
+                raise
+
+    def _why_no_table(self) -> str | None:
+        if self.catalog.names():
+            return None
+        if self.catalog.folder is None:
+            return "there are no tables: name a folder of them, or a file as FROM 'path.parquet'"
+        return f"the folder {self.catalog.folder} holds no tables"
 
     def run(self, sql: str) -> tuple[Result, QueryRun]:
         plan = self.plan(sql)
@@ -332,7 +347,7 @@ class _Parts:
         with self._lock:
             self.check_open()
             result = self._results.open(ran.table, plan.result, plan.settings)
-        return result, _summary(plan, ran.metrics, result.rows)
+        return result, _summary(plan, ran, result.rows)
 
     def _start(self) -> Engine:
         from starling_py.engine import Engine, EngineOptions
@@ -364,7 +379,8 @@ def _query_id() -> str:
     return f"{time.time_ns() // 1_000_000:011x}{uuid.uuid4().hex[:8]}"
 
 
-def _summary(plan: StagePlan, metrics: RunMetrics, rows: int) -> QueryRun:
+def _summary(plan: StagePlan, ran: RunResult, rows: int) -> QueryRun:
+    metrics = ran.metrics
     return QueryRun(
         query=plan.query,
         plan=plan,
@@ -379,4 +395,5 @@ def _summary(plan: StagePlan, metrics: RunMetrics, rows: int) -> QueryRun:
         run_seconds=metrics.seconds,
         cpu_seconds=metrics.cpu_seconds,
         peak_rss=tuple(sorted(metrics.peak_rss.items())),
+        reports=ran.reports,
     )

@@ -15,6 +15,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   │   └── EncryptedFile
     │   ├── SchemaMismatch       files of one table that do not agree
     │   └── HiveMismatch         files of one table with different folder keys
+    ├── OutputError              an answer cannot be written   (OperationalError)
     ├── SqlError                 the statement                 (ProgrammingError)
     │   ├── SqlSyntaxError       with line, column and caret
     │   ├── UnknownTable         with the nearest name
@@ -51,6 +52,7 @@ from starling_py.catalog.errors import (
     HiveMismatch,
     NoFiles,
     NotParquet,
+    OutputError,
     SchemaMismatch,
     TruncatedFile,
     UnreadableFile,
@@ -123,6 +125,7 @@ __all__ = [
     "OperationalError",
     "Origin",
     "OutOfMemory",
+    "OutputError",
     "ProgrammingError",
     "SchemaMismatch",
     "SqlError",

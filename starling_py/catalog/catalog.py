@@ -97,6 +97,11 @@ class FileCatalog:
                 hint=f"for one file write --table name={self._shown}" if exists else None,
             )
 
+    @property
+    def folder(self) -> str | None:
+        """The data folder as it was given."""
+        return self._shown
+
     def refresh(self) -> None:
         """Forget which tables were looked at: the next use lists folders and checks files again."""
         with self._lock:
@@ -119,13 +124,7 @@ class FileCatalog:
             When there is such a table and it cannot be read.
         """
         with self._lock:
-            listed = self._list()
-            if not listed and self._folder is not None:
-                raise EmptyTable(
-                    f"the folder {self._shown} holds no tables",
-                    hint="each of its sub-folders and .parquet files would be one",
-                )
-            sources = listed.get(fold(name))
+            sources = self._list().get(fold(name))
             if sources is None:
                 return None
             if len(sources) > 1:

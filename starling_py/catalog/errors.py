@@ -1,9 +1,10 @@
-"""Errors of the catalog, and of the options with which it is opened.
+"""Errors of this floor: of options, of the files of a table, and of writing an answer.
 
 ::
 
     StarlingError
     ├── UsageError               a bad option, folder or use
+    ├── OutputError              an answer cannot be written
     └── DataError                also PEP 249's
         ├── NoFiles              a pattern or a path that matches no file
         ├── EmptyTable           a table's folder without Parquet files
@@ -19,7 +20,7 @@
 
 from __future__ import annotations
 
-from starling_py.shuffle.dbapi import DatabaseError, ProgrammingError
+from starling_py.shuffle.dbapi import DatabaseError, OperationalError, ProgrammingError
 from starling_py.shuffle.errors import StarlingError
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "HiveMismatch",
     "NoFiles",
     "NotParquet",
+    "OutputError",
     "SchemaMismatch",
     "TruncatedFile",
     "UnreadableFile",
@@ -42,6 +44,12 @@ class UsageError(StarlingError, ProgrammingError):
     """An option, a folder or the way in which the engine is used is wrong."""
 
     code = "USAGE"
+
+
+class OutputError(StarlingError, OperationalError):
+    """An answer cannot be written where it was asked for."""
+
+    code = "OUTPUT"
 
 
 class DataError(StarlingError, DatabaseError):

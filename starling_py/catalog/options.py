@@ -17,12 +17,14 @@ class ReadOptions:
 
     ``hive_partitioning`` of ``None`` means that folder keys count when all files have the same.
     ``filename`` is the name of a column with each file's path, or ``None`` for no such column.
+    ``file_row_number`` adds a column of that name, which counts a file's rows from 0.
     """
 
     hive_partitioning: bool | None = None
     hive_types: Mapping[str, str] | None = None
     hive_types_autocast: bool = True
     filename: str | None = None
+    file_row_number: bool = False
 
 
 def parse(options: Mapping[str, object]) -> ReadOptions:
@@ -39,6 +41,7 @@ def parse(options: Mapping[str, object]) -> ReadOptions:
     types: Mapping[str, str] | None = None
     autocast = True
     filename: str | None = None
+    row_number = False
     for given, value in options.items():
         name = given.lower()
         if name == "hive_partitioning":
@@ -52,6 +55,8 @@ def parse(options: Mapping[str, object]) -> ReadOptions:
                 filename = value
             else:
                 filename = "filename" if _boolean(name, value) else None
+        elif name == "file_row_number":
+            row_number = _boolean(name, value)
         elif name == "union_by_name":
             # Files of one table must have the same columns in any case.
             _boolean(name, value)
@@ -59,7 +64,7 @@ def parse(options: Mapping[str, object]) -> ReadOptions:
             raise Unsupported(f"the option {given} of read_parquet is not supported")
     if types is not None and hive is None:
         hive = True
-    return ReadOptions(hive, types, autocast, filename)
+    return ReadOptions(hive, types, autocast, filename, row_number)
 
 
 def _boolean(name: str, value: object) -> bool:

@@ -58,12 +58,13 @@ def decide(
     columns = [TableColumn(name, type_, name) for name, type_ in described]
     added: list[TableColumn] = []
     texts: dict[str, list[str | None]] = {}
+    if options.file_row_number:
+        _check_free("file_row_number", "file_row_number", columns)
+        added.append(
+            TableColumn("file_row_number", "BIGINT", "file_row_number", ColumnSource.ROW_NUMBER)
+        )
     if options.filename is not None:
-        if fold(options.filename) in {fold(column.name) for column in columns}:
-            raise DataError(
-                f"the option filename adds a column {options.filename}, which the files have",
-                hint="give it another name: filename = 'other_name'",
-            )
+        _check_free("filename", options.filename, columns)
         added.append(TableColumn(options.filename, "VARCHAR", "filename", ColumnSource.HIVE))
         texts[options.filename] = [file.shown for file in files]
     for column, values in _hive_columns(files, probe, options):
@@ -79,6 +80,14 @@ def decide(
     constant = [texts[c.name] for c in columns if c.source is ColumnSource.HIVE]
     rows = tuple(zip(*constant, strict=True)) if constant else ((),) * len(files)
     return Schema(tuple(columns), rows, layouts)
+
+
+def _check_free(option: str, name: str, columns: Sequence[TableColumn]) -> None:
+    if fold(name) in {fold(column.name) for column in columns}:
+        raise DataError(
+            f"the option {option} adds a column {name}, which the files have",
+            hint="give it another name: filename = 'other_name'" if option == "filename" else None,
+        )
 
 
 def _agree(

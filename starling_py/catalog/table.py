@@ -116,6 +116,8 @@ class ParquetTable:
         return tuple(ranges)
 
     def _file_ranges(self, column: TableColumn) -> tuple[ColumnRange, ...]:
+        if column.source is not ColumnSource.FILE:
+            return (UNKNOWN,) * sum(len(file.row_groups) for file in self._files)
         forms: dict[tuple[int, str | None, int], Callable[[object], object | None] | None] = {}
         ranges: list[ColumnRange] = []
         for footer, layout in zip(self._footers, self._layouts, strict=True):
@@ -135,7 +137,7 @@ class ParquetTable:
         return tuple(ranges)
 
     def _sum_bytes(self, column: TableColumn) -> int:
-        if column.source is ColumnSource.HIVE:
+        if column.source is not ColumnSource.FILE:
             return 0
         return sum(
             footer.metadata.row_group(group).column(leaf).total_uncompressed_size

@@ -153,6 +153,7 @@ def test_hive_keys_above_a_table_do_not_count(write, tmp_path):
         {"filename": True},
         {"filename": "source"},
         {"filename": True, "hive_partitioning": False},
+        {"filename": True, "file_row_number": True},
         {"union_by_name": True},
     ],
     ids=str,

@@ -1,0 +1,172 @@
+"""``starling``: finds commands, and turns every way in which one can end into an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from starling_py.cli.report import FAILED, INTERRUPTED, USAGE, show_error
+from starling_py.shuffle.errors import StarlingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "explain": "starling_py.cli.explain:explain",
+    "query": "starling_py.cli.query:query",
+    "tables": "starling_py.cli.tables:tables",
+}
+_ENTRY_POINTS = "starling_py.commands"
+
+
+class _Commands(click.Group):
+    """The engine's own commands, and those that other packages add by an entry point."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_COMMANDS, *_added()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            return _load(_COMMANDS[cmd_name])
+        added = _added()
+        if cmd_name in added:
+            return added[cmd_name]()
+        return super().get_command(ctx, cmd_name)
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        """Run, and exit: 0, 1 for a query that failed, 2 for wrong usage, 130 after Ctrl-C."""
+        extra["standalone_mode"] = False
+        with _signals():
+            code = self._run(args, extra)
+        sys.exit(code)
+
+    def _run(self, args: Sequence[str] | None, extra: dict[str, Any]) -> int:
+        try:
+            code = super().main(args, **extra)
+            sys.stdout.flush()
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help() if error.ctx else "")
+            return USAGE
+        except click.ClickException as error:
+            command = (
+                error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+            )
+            hint = f"{command} --help" if command else None
+            show_error(error.format_message(), f"see {hint}" if hint else None)
+            return error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            show_error("cancelled")
+            return INTERRUPTED
+        except StarlingError as error:
+            show_error(str(error), error.hint)
+            return USAGE if error.code == "USAGE" else FAILED
+        except BrokenPipeError:
+            _drop_output()
+            return 0
+        except OSError as error:
+            show_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+            return FAILED
+        except MemoryError:
+            show_error("out of memory")
+            return FAILED
+        except Exception as error:
+            if os.environ.get("STARLING_DEBUG"):
+                raise
+            show_error(
+                f"internal error: {type(error).__name__}: {error}",
+                "this is a bug; STARLING_DEBUG=1 shows where it arose",
+            )
+            return FAILED
+        return code if isinstance(code, int) else 0
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # click would turn a closed pipe into exit code 1 and a farewell into the closed pipe.
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_output()
+            return 0
+        return result
+
+
+def _load(place: str) -> click.Command:
+    module, name = place.split(":")
+    command = getattr(import_module(module), name)
+    if not isinstance(command, click.Command):
+        raise TypeError(f"{place} is not a command")
+    return command
+
+
+def _added() -> dict[str, Callable[[], click.Command]]:
+    """Return what other packages add: loaded when used, and harmless when it does not load."""
+    from importlib.metadata import entry_points
+
+    def loader(name: str, value: str) -> Callable[[], click.Command]:
+        def load() -> click.Command:
+            try:
+                return _load(value)
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises
+                return _broken(name, error)
+
+        return load
+
+    return {e.name: loader(e.name, e.value) for e in entry_points(group=_ENTRY_POINTS)}
+
+
+def _broken(name: str, error: Exception) -> click.Command:
+    reason = f"cannot be loaded: {type(error).__name__}: {error}"
+
+    @click.command(name, help=f"({reason})", context_settings={"ignore_unknown_options": True})
+    @click.argument("rest", nargs=-1)
+    def command(rest: tuple[str, ...]) -> None:  # noqa: ARG001 - click hands it over
+        raise click.ClickException(f"the command {name} {reason}")
+
+    return command
+
+
+class _signals:  # noqa: N801 - used as a function
+    """While it lasts, a request to end runs the same clean-up as an error does."""
+
+    def __enter__(self) -> None:
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                self._before[number] = signal.signal(number, _end)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _drop_output() -> None:
+    """Send what is still buffered for a closed pipe nowhere, so that Python's exit is quiet."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="starling-py", prog_name="starling")
+def main() -> None:
+    """SQL over Parquet, with workers that exist only while the query runs."""

@@ -1,0 +1,128 @@
+"""Options and arguments that several commands have."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from starling_py.connection import Connection
+
+__all__ = ["connection", "data_options", "plan_options", "read_sql", "sql_options"]
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def data_options(command: _F) -> _F:
+    """Add ``--data`` and ``--table``."""
+    command = click.option(
+        "--table",
+        "tables",
+        multiple=True,
+        metavar="NAME=GLOB",
+        callback=_tables,
+        help="Call the files of a pattern NAME; may be given several times.",
+    )(command)
+    return click.option(
+        "--data",
+        metavar="DIR",
+        help="A folder of which every sub-folder and Parquet file is a table.",
+    )(command)
+
+
+def plan_options(command: _F) -> _F:
+    """Add what changes a plan: ``--tasks``, ``--workers`` and ``--memory``."""
+    command = click.option(
+        "--memory",
+        metavar="SIZE",
+        help="Memory for all workers and the data between them, such as 2GB.  "
+        "[default: 80 % of what is free]",
+    )(command)
+    command = click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="How many tasks run at once.  [default: the number of cores]",
+    )(command)
+    return click.option(
+        "--tasks",
+        default="auto",
+        show_default=True,
+        metavar="auto|N",
+        callback=_task_count,
+        help="How many tasks each stage has that can have several.",
+    )(command)
+
+
+def sql_options(command: _F) -> _F:
+    """Add the statement: an argument or ``--file``."""
+    command = click.option(
+        "--file",
+        "-f",
+        "file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Read the SQL from a file.",
+    )(command)
+    return click.argument("sql", required=False)(command)
+
+
+def read_sql(sql: str | None, file: Path | None) -> str:
+    """Return the statement: from the argument, from a file, or from standard input for ``-``."""
+    if sql is not None and file is not None:
+        raise click.UsageError("give the SQL or --file, not both")
+    try:
+        if file is not None:
+            text = file.read_text(encoding="utf-8")
+        elif sql == "-" or (sql is None and not sys.stdin.isatty()):
+            text = sys.stdin.buffer.read().decode("utf-8")
+        elif sql is None:
+            raise click.UsageError("give some SQL, - for standard input, or --file")
+        else:
+            text = sql
+    except UnicodeDecodeError as error:
+        raise click.UsageError("the SQL is not UTF-8 text") from error
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror}") from error
+    if not text.strip():
+        raise click.UsageError("the SQL is empty")
+    return text
+
+
+def connection(
+    data: str | None,
+    tables: dict[str, str],
+    tasks: int | None = None,
+    workers: int | None = None,
+    memory: str | None = None,
+    isolation: str = "thread",
+) -> Connection:
+    """Return the connection that a command's options describe."""
+    from starling_py.connection import connect
+
+    return connect(
+        data, tables=tables, tasks=tasks, workers=workers, memory=memory, isolation=isolation
+    )
+
+
+def _task_count(_: click.Context, __: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isascii() or not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither 'auto' nor a number from 1.")
+    return int(value)
+
+
+def _tables(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, pattern = value.partition("=")
+        if not (name and equals and pattern):
+            raise click.BadParameter(f"{value!r} is not of the form NAME=GLOB.")
+        if name in found:
+            raise click.BadParameter(f"there are two tables called {name!r}.")
+        found[name] = pattern
+    return found

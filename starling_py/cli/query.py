@@ -1,0 +1,146 @@
+"""``starling query``: run a statement and show or save the answer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from starling_py.cli.options import connection, data_options, plan_options, read_sql, sql_options
+from starling_py.cli.report import count, note, seconds, size
+
+if TYPE_CHECKING:
+    from starling_py.connection import QueryRun
+    from starling_py.results import Result
+
+__all__ = ["query"]
+
+_FORMATS = ("table", "csv", "json", "jsonl", "markdown")
+
+
+@click.command()
+@sql_options
+@data_options
+@plan_options
+@click.option(
+    "--isolation",
+    type=click.Choice(("thread", "process")),
+    default="thread",
+    show_default=True,
+    help="Run tasks in threads of this process, or in processes of their own.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    default="table",
+    show_default=True,
+    help="How standard output shows the answer.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the answer to a .parquet, .csv, .json, .jsonl or .arrow file instead.",
+)
+@click.option(
+    "--max-rows",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="How many rows a terminal shows of a table; a pipe or file gets all.",
+)
+@click.option("--stats", is_flag=True, help="Say more about what ran, stage by stage.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing about what ran.")
+def query(
+    sql: str | None,
+    file: Path | None,
+    data: str | None,
+    tables: dict[str, str],
+    tasks: int | None,
+    workers: int | None,
+    memory: str | None,
+    isolation: str,
+    format_: str,
+    output: Path | None,
+    max_rows: int,
+    stats: bool,
+    quiet: bool,
+) -> None:
+    """Run SQL and show the answer.
+
+    The statement is an argument, comes from --file, or from standard input when it is a dash.
+    Beside the tables of --data and --table it may name files: FROM 'path/*.parquet'.
+    """
+    if stats and quiet:
+        raise click.UsageError("--stats and --quiet exclude each other")
+    text = read_sql(sql, file)
+    if output is not None:
+        from starling_py.output import check_target
+
+        check_target(output)
+    with connection(data, tables, tasks, workers, memory, isolation) as connected:
+        cursor = connected.execute(text)
+        if output is not None:
+            from starling_py.output import save
+
+            save(cursor.result, output)
+        else:
+            _show(cursor.result, format_, max_rows)
+        if not quiet:
+            _say(cursor.run, output)
+        if stats:
+            _say_more(cursor.run)
+
+
+def _show(result: Result, format_: str, max_rows: int) -> None:
+    from starling_py.output import STREAMED, markdown, stream
+
+    if format_ in STREAMED:
+        sys.stdout.flush()
+        stream(result, format_, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    elif format_ == "markdown":
+        click.echo(markdown(result), nl=False)
+    else:
+        from starling_py.cli.grid import show_rows
+
+        limit = max_rows if sys.stdout.isatty() else None
+        show_rows(result, limit)
+        if limit is not None and result.rows > limit:
+            sys.stdout.flush()
+            note(f"the first {limit:,} of {result.rows:,} rows; --format csv or --output gives all")
+
+
+def _say(run: QueryRun, output: Path | None) -> None:
+    sys.stdout.flush()
+    took = run.bind_seconds + run.plan_seconds + run.run_seconds
+    what = count(run.rows, "row") + (f" to {output}" if output is not None else "")
+    note(
+        f"{what} from {count(run.stages, 'stage')}, {count(run.tasks, 'task')}, "
+        f"{size(run.shuffled_bytes)} shuffled, {seconds(took)}"
+    )
+
+
+def _say_more(run: QueryRun) -> None:
+    note(
+        f"query {run.query}: bind {seconds(run.bind_seconds)}, plan {seconds(run.plan_seconds)}, "
+        f"run {seconds(run.run_seconds)}, CPU {seconds(run.cpu_seconds)}, "
+        f"{count(run.requests, 'request')}"
+    )
+    for stage in run.plan.stages:
+        metrics = [report.metrics for report in run.reports if report.stage == stage.id]
+        rows_in, rows_out = sum(m.rows_in for m in metrics), sum(m.rows_out for m in metrics)
+        slowest = max((m.seconds for m in metrics), default=0.0)
+        note(
+            f"stage {stage.id} ({stage.label}): {count(len(metrics), 'task')}, "
+            f"{rows_in:,} to {count(rows_out, 'row')}, "
+            f"{size(sum(m.bytes_out for m in metrics))}, slowest {seconds(slowest)}"
+        )
+    peaks = ", ".join(f"{worker} {size(peak)}" for worker, peak in run.peak_rss)
+    if peaks:
+        note(f"peak memory: {peaks}")

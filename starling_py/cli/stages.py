@@ -1,0 +1,125 @@
+"""A plan as text, stage by stage, that reads well in 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, assert_never
+
+from rich.text import Text
+
+from starling_py.cli.grid import console
+from starling_py.cli.report import count, seconds, size
+from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead
+from starling_py.operators.task import HashPartitioning, Partitioning, SinglePartition
+from starling_py.output import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starling_py.operators.plan import Stage, StagePlan
+
+__all__ = ["show_plan"]
+
+_WIDTH = 80
+_INDENT = 10
+_DELIVERIES = {
+    Delivery.PARTITIONED: "partitioned",
+    Delivery.EVERYTHING: "everything to every task",
+    Delivery.ALIGNED: "task by task",
+}
+
+
+def show_plan(plan: StagePlan) -> None:
+    """Print a plan."""
+    shown = console()
+    for stage in plan.stages:
+        for line in _stage(stage):
+            shown.print(line, soft_wrap=True)
+        shown.print()
+    answer = ", ".join(f"{printable(column.name)} {column.type}" for column in plan.result)
+    for line in _field("answer", answer):
+        shown.print(line, soft_wrap=True)
+    took = f"bind {seconds(plan.bind_seconds)}, plan {seconds(plan.plan_seconds)}"
+    totals = f"{count(len(plan.stages), 'stage')}, {count(plan.tasks, 'task')}; {took}"
+    for line in _field("total", totals):
+        shown.print(line, soft_wrap=True)
+
+
+def _stage(stage: Stage) -> Iterator[Text]:
+    title = Text(f"stage {stage.id}", "bold")
+    title.append(f"  {printable(stage.label)}: {count(stage.tasks, 'task')}", "bold")
+    if stage.threads > 1:
+        title.append(f" of {stage.threads} threads", "bold")
+    yield title
+    for read in stage.inputs:
+        yield from _field("reads", _scan(read) if isinstance(read, ScanRead) else _exchange(read))
+    for output in stage.outputs:
+        yield from _field("writes", _partitioning(output))
+    estimate = stage.estimate
+    yield from _field("expects", f"{_about(estimate.rows)}, {size(estimate.bytes)}")
+    if stage.fallback:
+        yield from _field("one task", printable(stage.fallback), "yellow")
+    yield from _sql(stage.statement)
+
+
+def _field(name: str, value: str, style: str = "") -> Iterator[Text]:
+    lines = textwrap.wrap(value, _WIDTH - _INDENT, break_long_words=False) or [""]
+    for number, line in enumerate(lines):
+        label = f"  {name}" if number == 0 else ""
+        yield Text(f"{label:<{_INDENT}}", "dim").append(Text(line, style))
+
+
+def _scan(read: ScanRead) -> str:
+    files = {file.path for split in read.splits for file in split}
+    groups = f"{read.row_groups - read.row_groups_pruned} of {count(read.row_groups, 'row group')}"
+    text = f"{read.name}: table {printable(read.table)}, {count(len(files), 'file')}, {groups}"
+    if read.replicated:
+        text += ", whole in every task"
+    columns = ", ".join(printable(column.field or column.name) for column in read.columns)
+    return f"{text}; columns {columns}" if columns else f"{text}; no columns"
+
+
+def _exchange(read: ExchangeRead) -> str:
+    output = f" output {read.output}" if read.output else ""
+    return f"{read.name}: stage {read.stage}{output}, {_DELIVERIES[read.delivery]}"
+
+
+def _partitioning(output: Partitioning) -> str:
+    match output:
+        case SinglePartition():
+            return "one partition"
+        case HashPartitioning(keys, number, spread):
+            nulls = ", NULL keys spread" if spread else ""
+            return f"{count(number, 'partition')} by hash of {', '.join(keys)}{nulls}"
+        case _:
+            assert_never(output)
+
+
+def _about(rows: float) -> str:
+    return f"about {count(rows, 'row')}"
+
+
+def _sql(statement: str) -> Iterator[Text]:
+    label = "  SQL"
+    for line in _pretty(statement).splitlines():
+        for part in textwrap.wrap(
+            line,
+            _WIDTH - _INDENT,
+            subsequent_indent=" " * (len(line) - len(line.lstrip()) + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+            drop_whitespace=True,
+        ) or [""]:
+            yield Text(f"{label:<{_INDENT}}", "dim").append(printable(part), "cyan")
+            label = ""
+
+
+def _pretty(statement: str) -> str:
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        pretty = sqlglot.transpile(statement, read="duckdb", write="duckdb", pretty=True)
+    except SqlglotError:
+        return statement
+    return "\n".join(pretty)

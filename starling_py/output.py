@@ -1,0 +1,137 @@
+"""Answers in files and on standard output: each format as DuckDB itself writes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from starling_py.catalog.errors import OutputError, UsageError
+from starling_py.operators.quoting import literal
+
+if TYPE_CHECKING:
+    from starling_py.results import Result
+
+__all__ = ["STREAMED", "check_target", "markdown", "printable", "save", "stream"]
+
+STREAMED = {
+    "csv": "FORMAT csv, HEADER true",
+    "json": "FORMAT json, ARRAY true",
+    "jsonl": "FORMAT json",
+}
+"""Formats that standard output takes, as options of DuckDB's COPY."""
+
+_COPIED = {
+    ".parquet": "FORMAT parquet",
+    ".csv": STREAMED["csv"],
+    ".json": STREAMED["json"],
+    ".jsonl": STREAMED["jsonl"],
+}
+_ARROW = ".arrow"
+
+
+def check_target(path: Path) -> None:
+    """Raise ``UsageError`` unless :func:`save` can write to ``path``: known before a query runs."""
+    known = [*_COPIED, _ARROW]
+    if path.suffix.lower() not in known:
+        raise UsageError(
+            f"the name of the output file {path} ends in none of {', '.join(known)}",
+        )
+    if path.is_dir():
+        raise UsageError(f"the output file {path} is a folder")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for the output file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to the folder {path.parent}: permission denied")
+
+
+def save(result: Result, path: Path) -> None:
+    """Write an answer to a file in the format of its suffix. The file is there whole or not at all.
+
+    Raises
+    ------
+    UsageError
+        For an unknown suffix or a folder that does not exist.
+    OutputError
+        When the file cannot be written.
+    """
+    check_target(path)
+    suffix = path.suffix.lower()
+    # Beside the target: a rename is atomic within one file system only.
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        if suffix == _ARROW:
+            _write_arrow(result, part)
+        else:
+            _copy(result, part, _COPIED[suffix])
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def stream(result: Result, format_: str, target: IO[bytes]) -> None:
+    """Write an answer to an open binary stream, in one of the formats of ``STREAMED``."""
+    with tempfile.TemporaryDirectory(prefix="starling-") as folder:
+        path = Path(folder) / "answer"
+        _copy(result, path, STREAMED[format_])
+        with path.open("rb") as source:
+            shutil.copyfileobj(source, target, 1 << 20)
+
+
+def markdown(result: Result) -> str:
+    """Return an answer as a table of GitHub's Markdown, a line break in a value as ``<br>``."""
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cells) + " |\n"
+
+    lines = [line([_escaped(column.name) for column in result.columns])]
+    lines.append(line(["---"] * len(result.columns)))
+    lines += [
+        line(["NULL" if value is None else _escaped(value) for value in row])
+        for row in result.texts()
+    ]
+    return "".join(lines)
+
+
+def printable(text: str) -> str:
+    """Return text in which no character controls the terminal that shows it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in "\u200d\u00a0" else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def _escaped(text: str) -> str:
+    lines = text.replace("\\", "\\\\").replace("|", "\\|").splitlines() or [""]
+    return "<br>".join(printable(line) for line in lines)
+
+
+def _write_arrow(result: Result, path: Path) -> None:
+    import pyarrow as pa
+
+    table = result.arrow()
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _copy(result: Result, path: Path, options: str) -> None:
+    import duckdb
+
+    with closing(result.session()) as session:
+        try:
+            session.execute(
+                f"COPY ({result.select()}) TO {literal(str(path))} ({options})"
+            ).fetchall()
+        except duckdb.Error as error:
+            raise OutputError(
+                f"the answer cannot be written: {str(error).splitlines()[0]}"
+            ) from error
