@@ -71,6 +71,9 @@ def read_runs(
     """
     tables = list(iter_runs(store, runs))
     if tables:
+        if not tables[0].num_columns:  # concat_tables would forget the number of rows
+            batches = [batch for table in tables for batch in table.to_batches()]
+            return pa.Table.from_batches(batches, schema=tables[0].schema)
         try:
             return pa.concat_tables(tables)
         except pa.ArrowInvalid as error:
