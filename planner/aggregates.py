@@ -6,10 +6,13 @@ Only aggregates whose parts are plain values are here. The others shuffle their 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starling_py.planner.expressions import Aggregate, Call, Cast, Column, Expression
-from starling_py.planner.names import Names
 from starling_py.planner.types import INTEGERS, is_nested
+
+if TYPE_CHECKING:
+    from starling_py.planner.names import Names
 
 __all__ = ["TwoParts", "in_two_parts"]
 

@@ -1,4 +1,4 @@
-"""The relational algebra between DuckDB's bound plan and the stages: frozen, with unique column names.
+"""The relational algebra between DuckDB's bound plan and the stages, with unique column names.
 
 A column keeps its name for as long as its values stay the same, through filters, joins and
 projections, so that equal names mean equal values wherever both can be seen.
@@ -6,12 +6,10 @@ projections, so that equal names mean equal values wherever both can be seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from starling_py.operators.plan import Delivery
 from starling_py.planner.expressions import (
     Aggregate,
     Column,
@@ -20,6 +18,9 @@ from starling_py.planner.expressions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from starling_py.operators.plan import Delivery
     from starling_py.planner.tables import Table, TableColumn
 
 __all__ = [
@@ -44,12 +45,13 @@ __all__ = [
     "inputs",
     "outputs",
     "walk",
+    "with_columns",
     "with_inputs",
 ]
 
 
 class JoinKind(StrEnum):
-    """What a join keeps. MARK appends a column that tells whether (or NULL: unknown) a row matches."""
+    """What a join keeps. MARK appends a column: whether a row matches, NULL where unknown."""
 
     INNER = "INNER"
     LEFT = "LEFT"
@@ -295,6 +297,13 @@ def with_inputs(node: Node, new: tuple[Node, ...]) -> Node:
             return node
         case _:
             return replace(node, input=new[0])
+
+
+def with_columns(node: Node, columns: tuple[Column, ...]) -> Node:
+    """Return the node with exactly these of its columns, in this order."""
+    if outputs(node) == columns:
+        return node
+    return Project(node, tuple(Named(column.name, column) for column in columns))
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 import msgspec
@@ -27,7 +26,11 @@ from starling_py.planner.errors import (
 )
 from starling_py.planner.names import quoted
 from starling_py.planner.source import Source, parse, point_at, syntax_error
-from starling_py.planner.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starling_py.planner.tables import Table
 
 __all__ = ["SESSION_SETTINGS", "Binder"]
 

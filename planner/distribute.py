@@ -7,8 +7,8 @@ how is the table in :mod:`starling_py.planner.placement`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from starling_py.operators.plan import Delivery
 from starling_py.operators.task import HashPartitioning, SinglePartition
@@ -34,19 +34,21 @@ from starling_py.planner.algebra import (
 )
 from starling_py.planner.expressions import Column, Expression, sql, substitute
 from starling_py.planner.fragments import Draft, Fragment, Spread, is_replicable
-from starling_py.planner.names import Names
 from starling_py.planner.placement import JoinPlacement, Way
 from starling_py.planner.pruning import kept_row_groups
-from starling_py.planner.sizing import Sizing
-from starling_py.planner.statistics import Estimator
 from starling_py.planner.types import is_hashable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starling_py.planner.names import Names
+    from starling_py.planner.sizing import Sizing
+    from starling_py.planner.statistics import Estimator
 
 __all__ = ["distribute"]
 
-_SMALL_ROWS = 20_000
-"""A scan of at most so many rows is read whole by every task instead of being exchanged."""
 _WORTH_GROUPING = 0.75
-"""Rows are grouped before an exchange where that is expected to leave at most this share of them."""
+"""Rows are grouped before an exchange where at most this share of them should be left."""
 
 
 def distribute(plan: Plan, estimator: Estimator, sizing: Sizing, names: Names) -> list[Draft]:
@@ -167,7 +169,7 @@ class _Distributor:
 
     def _scan(self, node: Scan) -> Fragment:
         rows = sum(file.rows for file in node.table.files)
-        if rows <= _SMALL_ROWS:
+        if rows <= self.sizing.options.small_rows:
             return Fragment(replace(node, replicated=True), Spread.EVERY, 1)
         relation = self.estimator.estimate(node)
         kept = kept_row_groups(node)

@@ -8,10 +8,13 @@ whole rest of planning (see docs/architecture.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from starling_py.planner.names import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "Aggregate",
@@ -39,7 +42,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A constant: its SQL text, and its value in comparable form where it has one (see tables.py)."""
+    """A constant: its SQL, and its value in comparable form where it has one (see tables.py)."""
 
     sql: str
     type: str

@@ -21,13 +21,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import Condition, Join, JoinKind
 from starling_py.planner.expressions import Column, Expression
 from starling_py.planner.fragments import Fragment, Spread, is_replicable
-from starling_py.planner.sizing import Sizing
-from starling_py.planner.statistics import Relation
 from starling_py.planner.types import is_hashable
+
+if TYPE_CHECKING:
+    from starling_py.planner.sizing import Sizing
+    from starling_py.planner.statistics import Relation
 
 __all__ = ["Choice", "JoinPlacement", "Way"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
@@ -25,8 +25,12 @@ from starling_py.planner.sizing import PlanOptions, Sizing
 from starling_py.planner.source import Source, edited, transpile
 from starling_py.planner.stages import freeze, whole_statement
 from starling_py.planner.statistics import Estimator
-from starling_py.planner.tables import Catalog, Table
 from starling_py.planner.virtual import with_virtual_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starling_py.planner.tables import Catalog, Table
 
 __all__ = ["PlanOptions", "Planner"]
 
@@ -99,7 +103,7 @@ def _resolve(source: Source, catalog: Catalog) -> _Resolved:
             table = catalog.open_paths((name,), {})
         if table is not None:
             found[name] = table
-    names = []
+    names: list[str] = []
     for call in source.files:
         names.append(f"files_{len(names)}")
         found[names[-1]] = catalog.open_paths(call.patterns, call.options)

@@ -5,14 +5,18 @@ A row group is left out only when the statistics prove it; anything unknown keep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
-from starling_py.planner.algebra import Scan
 from starling_py.planner.expressions import Call, Column, Expression, Literal
 from starling_py.planner.tables import ColumnRange, ColumnSource, DataFile, RowGroup
 from starling_py.planner.types import INTEGERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starling_py.planner.algebra import Scan
 
 __all__ = ["KeptRowGroup", "kept_row_groups"]
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starling_py.operators.task import FileRange
-from starling_py.planner.pruning import KeptRowGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starling_py.planner.pruning import KeptRowGroup
 
 __all__ = ["PlanOptions", "Sizing", "cut"]
 
@@ -36,6 +40,8 @@ class PlanOptions:
         Bytes that all workers share.
     dialect
         The dialect of the statement, as sqlglot names it.
+    small_rows
+        A table of at most so many rows is read whole by every task that joins it.
     """
 
     tasks: int | None
@@ -43,6 +49,7 @@ class PlanOptions:
     cores: int
     memory: int
     dialect: str = "duckdb"
+    small_rows: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)

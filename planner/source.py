@@ -6,7 +6,6 @@ bytes); sqlglot turns other dialects into it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +15,8 @@ from starling_py.planner.errors import SqlError, SqlSyntaxError, Unsupported
 from starling_py.planner.names import quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import duckdb
 
 __all__ = ["FileCall", "Source", "parse", "point_at", "transpile"]

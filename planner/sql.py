@@ -6,8 +6,8 @@ share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
     Condition,
@@ -36,6 +36,9 @@ from starling_py.planner.expressions import (
 )
 from starling_py.planner.names import quoted
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = ["Statement", "statement"]
 
 
@@ -59,6 +62,7 @@ class _Block:
     """The parts of one SELECT. ``items`` empty means all columns of ``source``."""
 
     source: str
+    joined: bool = False
     where: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
     distinct: bool = False
@@ -69,7 +73,7 @@ class _Block:
     @property
     def is_relation(self) -> bool:
         """Whether the block is only its FROM clause."""
-        return self == _Block(self.source)
+        return self == _Block(self.source, self.joined)
 
     @property
     def takes_items(self) -> bool:
@@ -110,14 +114,14 @@ class _Writer:
     def _relation(self, node: Node) -> str:
         """Return a node as something that may stand in FROM."""
         block = self._block(node)
-        if block.is_relation and " JOIN " not in block.source:
+        if block.is_relation and not block.joined:
             return block.source
         return "(" + _indented(block.text()) + ")"
 
     def _block(self, node: Node) -> _Block:
         match node:
             case Scan(conditions=conditions):
-                return _Block(self._leaf(node), tuple(map(sql, conditions)))
+                return _Block(self._leaf(node), where=tuple(map(sql, conditions)))
             case StageRead():
                 return _Block(self._leaf(node))
             case Values():
@@ -180,25 +184,26 @@ class _Writer:
         right = self._relation(node.right)
         conditions = [*map(_condition, node.conditions), *map(sql, node.residual)]
         if not conditions and node.kind is JoinKind.INNER:
-            return _Block(f"{source}\nCROSS JOIN {right}")
+            return _Block(f"{source}\nCROSS JOIN {right}", joined=True)
         word = "JOIN" if node.kind is JoinKind.INNER else f"{node.kind} JOIN"
-        return _Block(f"{source}\n{word} {right} ON {' AND '.join(conditions) or 'true'}")
+        on = " AND ".join(conditions) or "true"
+        return _Block(f"{source}\n{word} {right} ON {on}", joined=True)
 
     def _mark(self, node: Join) -> _Block:
         """Return ``key IN (SELECT …)`` as a column: DuckDB makes its MARK join of it again."""
         left = self._relation(node.left)
-        (compared, *more) = [c for c in node.conditions if not c.matches_nulls] or [None]
+        compared = [c for c in node.conditions if not c.matches_nulls]
         correlated = [_condition(c) for c in node.conditions if c.matches_nulls]
-        right = self._block(node.right)
-        if more or not right.is_relation:
-            right = self._nested(right)
+        right = self._relation(node.right)
         where = "\nWHERE " + " AND ".join(correlated) if correlated else ""
-        if compared is None:
-            value = f"EXISTS (\n{_indented(f'SELECT 1 FROM {right.source}{where}')})"
+        if compared:
+            (only,) = compared
+            inner = _indented(f"SELECT {sql(only.right)}\nFROM {right}{where}")
+            operator = "IN" if only.operator == "=" else f"{only.operator} ANY"
+            value = f"({sql(only.left)} {operator} ({inner}))"
         else:
-            inner = _indented(f"SELECT {sql(compared.right)} FROM {right.source}{where}")
-            operator = "IN" if compared.operator == "=" else f"{compared.operator} ANY"
-            value = f"({sql(compared.left)} {operator} ({inner}))"
+            inner = _indented(f"SELECT 1\nFROM {right}{where}")
+            value = f"EXISTS ({inner})"
         return _Block(left, items=(*_names(outputs(node.left)), _as(value, node.mark)))
 
     def _single(self, node: Join) -> _Block:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,13 +31,17 @@ from starling_py.planner.algebra import (
     StageRead,
     walk,
 )
-from starling_py.planner.expressions import Column
-from starling_py.planner.fragments import Draft
 from starling_py.planner.pruning import kept_row_groups
 from starling_py.planner.sizing import Sizing, cut
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
 from starling_py.planner.tables import ColumnSource, Table, TableColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starling_py.planner.expressions import Column
+    from starling_py.planner.fragments import Draft
 
 __all__ = ["freeze", "input_columns", "scan_column", "whole_statement"]
 

@@ -7,9 +7,9 @@ so for every row group. The guesses (selectivities without statistics) are in on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
     CteRead,
@@ -31,6 +31,9 @@ from starling_py.planner.algebra import (
 from starling_py.planner.expressions import Call, Cast, Column, Expression, Literal
 from starling_py.planner.tables import ColumnSource
 from starling_py.planner.types import estimated_width
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 __all__ = ["ColumnFacts", "Estimator", "Relation"]
 
@@ -192,11 +195,9 @@ class Estimator:
             selectivity /= max(domain, 1.0)
         selectivity *= _GUESS ** (len(node.conditions) - len(equal) + len(node.residual))
         matched = left.rows * right.rows * selectivity
-        return self._joined(node, left, right, matched, selectivity)
+        return self._joined(node, left, right, matched)
 
-    def _joined(
-        self, node: Join, left: Relation, right: Relation, matched: float, selectivity: float
-    ) -> Relation:
+    def _joined(self, node: Join, left: Relation, right: Relation, matched: float) -> Relation:
         match node.kind:
             case JoinKind.SEMI | JoinKind.ANTI:
                 share = min(1.0, self._share_of_left(node, left, right))

@@ -119,7 +119,7 @@ class Catalog(Protocol):
         ...
 
     def open_paths(self, patterns: tuple[str, ...], options: Mapping[str, object]) -> Table:
-        """Return the files of ``FROM 'pattern'`` or ``read_parquet([patterns], option = value)``."""
+        """Return the table of ``FROM 'pattern'`` or ``read_parquet([patterns], …)``."""
         ...
 
     def roots(self) -> tuple[str, ...]:

@@ -1,12 +1,14 @@
-"""DuckDB's types: from the serialized plan to the spelling that SQL uses, and what the planner asks of them."""
+"""DuckDB's types: their spelling in SQL, and what the planner asks of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.names import literal, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["INTEGERS", "estimated_width", "is_hashable", "type_name"]
 

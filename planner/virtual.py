@@ -1,4 +1,4 @@
-"""``filename`` and ``file_row_number``: columns that a table has although ``*`` does not show them."""
+"""``filename`` and ``file_row_number``: columns of a table that ``*`` does not show."""
 
 from __future__ import annotations
 

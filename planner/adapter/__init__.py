@@ -1,1 +1,1 @@
-"""Reads the logical plan that DuckDB 2.0 serializes. Everything that knows its format lives here."""
+"""Reads the logical plan that DuckDB 2.0 serializes. All that knows its format lives here."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from starling_py.planner.adapter.decimals import decimal_sum, width_and_scale
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import (
     Aggregate,
@@ -45,7 +46,7 @@ _INFIX = frozenset(
 
 _PREFIX = frozenset(("-", "+", "~", "!", "@"))
 
-_AGGREGATES_WITHOUT_STATE_OF_THEIR_OWN = frozenset(
+_PLAIN_AGGREGATES = frozenset(
     (
         "any_value",
         "approx_count_distinct",
@@ -93,7 +94,7 @@ _AGGREGATES_WITHOUT_STATE_OF_THEIR_OWN = frozenset(
         "variance",
     )
 )
-"""Aggregates that are called by name and arguments alone: no parameter is taken out at bind time."""
+"""Aggregates called by name and arguments alone: binding takes no parameter out of the call."""
 
 
 def comparison(name: str) -> str:
@@ -149,6 +150,8 @@ def _function(serialized: Serialized, row: Sequence[Column]) -> Expression:
     if name == "__cast":
         return Cast(arguments[0], type_, bool(serialized["function_data"]["try_cast"]))
     if len(arguments) == 2 and name in _INFIX:
+        if name in ("+", "-") and width_and_scale(type_):
+            return decimal_sum(name, arguments, type_)
         return Call(name, arguments, type_, "infix")
     if len(arguments) == 1 and name in _PREFIX:
         return Call(name, arguments, type_, "prefix")
@@ -216,7 +219,7 @@ def aggregate(serialized: Serialized, row: Sequence[Column]) -> Aggregate:
     if kind != "BOUND_AGGREGATE":
         raise CannotDistribute(f"expression {kind} among aggregates")
     name = serialized["qname"]["path"][-1]
-    if name not in _AGGREGATES_WITHOUT_STATE_OF_THEIR_OWN:
+    if name not in _PLAIN_AGGREGATES:
         raise CannotDistribute(f"aggregate {name}")
     if serialized["state_export"] != "NONE":
         raise CannotDistribute("exported aggregate state")

@@ -8,7 +8,7 @@ positions 0, 1 …: they may repeat or leave out columns of the node.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starling_py.planner.adapter.expressions import (
     aggregate,
@@ -39,9 +39,11 @@ from starling_py.planner.algebra import (
 )
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import Column, Expression, conjuncts
-from starling_py.planner.names import Names
 from starling_py.planner.tables import ColumnSource, Table, TableColumn
 from starling_py.planner.types import type_name
+
+if TYPE_CHECKING:
+    from starling_py.planner.names import Names
 
 __all__ = ["ROW_ID", "adapt"]
 
@@ -306,7 +308,8 @@ class _Reader:
         if serialized["duplicate_eliminated_columns"] or serialized["delim_flipped"]:
             raise CannotDistribute("delimiter join")
         left, left_row, right, right_row = self._join_sides(serialized)
-        conditions, residual = [], []
+        conditions: list[Condition] = []
+        residual: list[Expression] = []
         for item in serialized["conditions"]:
             if item["comparison"] in ("INVALID", None) or item["right"] is None:
                 residual += conjuncts(expression(item["left"], left_row + right_row))

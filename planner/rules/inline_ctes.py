@@ -1,4 +1,4 @@
-"""A common table expression with one reader goes where it is read; one without readers goes away."""
+"""A common table expression with one reader goes where it is read, one without goes away."""
 
 from __future__ import annotations
 

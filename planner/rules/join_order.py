@@ -17,8 +17,10 @@ from starling_py.planner.algebra import (
     Node,
     Plan,
     Scan,
+    SetOperation,
     inputs,
     outputs,
+    with_columns,
     with_inputs,
 )
 from starling_py.planner.expressions import Call, Expression, references
@@ -35,10 +37,12 @@ _JOINABLE = frozenset(("=", "IS NOT DISTINCT FROM", *_FLIPPED))
 def order_joins(plan: Plan) -> Plan:
     """Return the plan with its inner joins in the order of least expected rows."""
     estimator = Estimator(dict(plan.ctes))
-    return Plan(
-        tuple((number, _ordered(definition, estimator)) for number, definition in plan.ctes),
-        _ordered(plan.root, estimator),
-    )
+
+    def ordered(node: Node) -> Node:
+        return with_columns(_ordered(node, estimator), outputs(node))
+
+    ctes = tuple((number, ordered(definition)) for number, definition in plan.ctes)
+    return Plan(ctes, ordered(plan.root))
 
 
 def _ordered(node: Node, estimator: Estimator) -> Node:
@@ -50,6 +54,9 @@ def _ordered(node: Node, estimator: Estimator) -> Node:
             return _ordered(pushed, estimator)
     old = inputs(node)
     new = tuple(_ordered(child, estimator) for child in old)
+    if isinstance(node, SetOperation):
+        # A set operation pairs columns by position.
+        new = tuple(with_columns(b, outputs(a)) for a, b in zip(old, new, strict=True))
     if all(a is b for a, b in zip(old, new, strict=True)):
         return node
     return with_inputs(node, new)

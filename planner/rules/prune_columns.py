@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from starling_py.planner.adapter.operators import ROW_ID
 from starling_py.planner.algebra import (
@@ -25,6 +25,7 @@ from starling_py.planner.algebra import (
     Values,
     outputs,
     rewrite,
+    with_columns,
 )
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import (
@@ -37,6 +38,9 @@ from starling_py.planner.expressions import (
 )
 from starling_py.planner.tables import ColumnSource
 from starling_py.planner.types import estimated_width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["prune_columns"]
 
@@ -56,7 +60,8 @@ def prune_columns(plan: Plan) -> Plan:
     for number, definition in reversed(plan.ctes):
         columns = outputs(definition)
         needed = {columns[at].name for at in pruner.used[number]}
-        ctes.append((number, _exactly(pruner.prune(definition, needed), columns, needed)))
+        made = pruner.prune(definition, needed)
+        ctes.append((number, with_columns(made, _only(columns, needed))))
     ctes.reverse()
     final = _Positions({number: sorted(used) for number, used in pruner.used.items()})
     return Plan(
@@ -65,11 +70,8 @@ def prune_columns(plan: Plan) -> Plan:
     )
 
 
-def _exactly(node: Node, columns: tuple[Column, ...], needed: set[str]) -> Node:
-    wanted = tuple(column for column in columns if column.name in needed)
-    if outputs(node) == wanted:
-        return node
-    return Project(node, tuple(Named(column.name, column) for column in wanted))
+def _only(columns: tuple[Column, ...], needed: set[str]) -> tuple[Column, ...]:
+    return tuple(column for column in columns if column.name in needed)
 
 
 class _Positions:
@@ -97,10 +99,8 @@ class _Pruner:
         if not isinstance(made, (Scan, Filter, Join)):
             return made
         # What only conditions here use ends here.
-        kept = tuple(column for column in outputs(made) if column.name in needed)
-        if not kept or len(kept) == len(outputs(made)):
-            return made
-        return Project(made, tuple(Named(column.name, column) for column in kept))
+        kept = _only(outputs(made), needed)
+        return with_columns(made, kept) if kept else made
 
     def _pruned(self, node: Node, needed: set[str]) -> Node:
         match node:
@@ -183,7 +183,7 @@ class _Pruner:
         for child in node.inputs:
             columns = outputs(child)
             wanted = {columns[at].name for at in kept}
-            members.append(_exactly(self.prune(child, wanted), columns, wanted))
+            members.append(with_columns(self.prune(child, wanted), _only(columns, wanted)))
         return SetOperation(
             node.kind, node.all, tuple(members), tuple(node.columns[at] for at in kept)
         )

@@ -78,7 +78,7 @@ def _drop(node: Node) -> tuple[Node, Renaming]:
         case Limit(input=input_, count=count, offset=offset):
             below, renaming = _drop(input_)
             return Limit(below, count, offset), renaming
-        case Group(input=input_, keys=keys, aggregates=aggregates):
+        case Group(input=input_):
             return _group(node, *_drop(input_))
         case Join():
             return _join(node)
