@@ -47,7 +47,7 @@ $(DATA): | $(INSTALLED)
 demo: $(INSTALLED) | $(DATA) ## Generate TPC-H at scale 0.1 and run three queries through stages and a shuffle
 	@for query in q03 q12 q18; do \
 	  echo; echo "== TPC-H $$query, four tasks a stage: $(QUERIES)/$$query.sql"; \
-	  $(BIN)/starling query "$$(cat $(QUERIES)/$$query.sql)" --data $(DATA) --tasks 4 --workers $(WORKERS) || exit; \
+	  $(BIN)/starling query "$$(cat $(QUERIES)/$$query.sql)" --data $(DATA) --tasks 4 --workers $(WORKERS) --stats || exit; \
 	done
 
 test: $(INSTALLED) lint types ## Run lint, the format check, types and tests
