@@ -46,7 +46,8 @@ def split_batches(
     """Do as ``split_by_partition`` does, with batches that may arrive one by one.
 
     Each batch can be freed as soon as the next is taken, so a stream (a
-    ``pyarrow.RecordBatchReader``) needs about half of the memory that a table needs.
+    ``pyarrow.RecordBatchReader``) needs about half of the memory that a table needs. Batches of
+    about 128 Ki rows are best: smaller ones are copied together, larger ones cut.
     """
     position = schema.get_field_index(column)
     if position < 0:
@@ -99,7 +100,8 @@ def _cut(
     batch: pa.RecordBatch, schema: pa.Schema, numbers: pa.Array, count: int
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield the partitions that have rows in this batch, with their numbers."""
-    order = pc.sort_indices(numbers)  # stable
+    # Stable; half the bytes of the 64-bit positions that it returns make the gathers faster.
+    order = pc.sort_indices(numbers).cast(pa.uint32(), safe=False)
     ordered = _take(numbers, order)
     lowest, highest = ordered[0].as_py(), ordered[-1].as_py()
     if lowest < 0 or highest >= count:
