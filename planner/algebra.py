@@ -173,7 +173,8 @@ class Condition:
 class Join:
     """A join on comparisons between the sides and a residual condition over both.
 
-    ``mark`` names the column that a MARK join appends. A join without conditions is a product.
+    ``mark`` names the column that a MARK join appends, or the one column of the right side that a
+    SINGLE join keeps. A join without conditions is a product.
     """
 
     left: Node
@@ -267,6 +268,8 @@ def outputs(node: Node) -> tuple[Column, ...]:
                 return outputs(left)
             if kind is JoinKind.MARK:
                 return (*outputs(left), Column(mark, "BOOLEAN"))
+            if kind is JoinKind.SINGLE:
+                return outputs(left) + tuple(c for c in outputs(right) if c.name == mark)
             return outputs(left) + outputs(right)
         case Filter(input=input_) | Sort(input=input_) | Limit(input=input_):
             return outputs(input_)

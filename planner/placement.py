@@ -98,8 +98,12 @@ class JoinPlacement:
 
     def choose(self) -> Choice:
         """Return the cheapest way that gives the right rows."""
+        return min(self.ways(), key=lambda choice: choice.cost)
+
+    def ways(self) -> list[Choice]:
+        """Return all ways that give the right rows."""
         if self._stays():
-            return Choice(Way.IN_PLACE, 0.0)
+            return [Choice(Way.IN_PLACE, 0.0)]
         ways = [self._gather()]
         kind = self.join.kind
         if kind in _MAY_REPLICATE_RIGHT:
@@ -110,7 +114,7 @@ class JoinPlacement:
             ways.append(self._replicate(Way.REPLICATE_LEFT, self.left, self.left_size, self.right))
         if kind in _MAY_HASH:
             ways += self._hash()
-        return min(ways, key=lambda choice: choice.cost)
+        return ways
 
     def _stays(self) -> bool:
         """Return whether the join is right with both sides as they lie."""

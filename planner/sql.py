@@ -210,10 +210,9 @@ class _Writer:
         """Return a scalar subquery as a column: DuckDB keeps its error for a second row."""
         left = self._relation(node.left)
         right = self._nested(self._block(node.right)).source
-        (column,) = outputs(node.right)[-1:]
         where = " AND ".join(map(_condition, node.conditions)) or "true"
-        inner = _indented(f"SELECT {quoted(column.name)}\nFROM {right}\nWHERE {where}")
-        items = (*_names(outputs(node.left)), f"({inner}) AS {quoted(column.name)}")
+        inner = _indented(f"SELECT {quoted(node.mark)}\nFROM {right}\nWHERE {where}")
+        items = (*_names(outputs(node.left)), f"({inner}) AS {quoted(node.mark)}")
         return _Block(left, items=items)
 
     def _set_operation(self, node: SetOperation) -> _Block:

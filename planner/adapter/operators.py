@@ -355,8 +355,12 @@ class _Reader:
             mark = self._names.fresh("mark")
             node = Join(left, right, kind, conditions, residual, mark)
             return node, (*kept, Column(mark, "BOOLEAN"))
-        if kind is JoinKind.SINGLE and (residual or len(right_row) != 1):
-            raise CannotDistribute("scalar subquery of several columns")
+        if kind is JoinKind.SINGLE:
+            values = _pick(right_row, serialized["right_projection_map"])
+            if residual or len(values) != 1:
+                raise CannotDistribute("scalar subquery of several columns")
+            node = Join(left, right, kind, conditions, residual, values[0].name)
+            return node, kept + values
         node = Join(left, right, kind, conditions, residual)
         if kind in (JoinKind.SEMI, JoinKind.ANTI):
             return node, kept

@@ -27,7 +27,7 @@ from starling_py.planner.algebra import (
     rewrite,
     with_columns,
 )
-from starling_py.planner.errors import CannotDistribute
+from starling_py.planner.errors import Unsupported
 from starling_py.planner.expressions import (
     Aggregate,
     Column,
@@ -50,7 +50,7 @@ def prune_columns(plan: Plan) -> Plan:
 
     Raises
     ------
-    CannotDistribute
+    Unsupported
         When something still reads a table's row id.
     """
     pruner = _Pruner(plan)
@@ -141,7 +141,10 @@ class _Pruner:
         needed = needed | _names(node.conditions)
         kept = tuple(item for item in node.scanned if item.name in needed)
         if any(item.column is ROW_ID for item in kept):
-            raise CannotDistribute("rowid")
+            raise Unsupported(
+                "rowid is not supported: rows of Parquet files have no number of their own",
+                hint="file_row_number counts the rows of each file.",
+            )
         if not kept:
             # Counting rows takes a column; the narrowest is the cheapest. It takes the name of
             # what was there, which stays unique.
@@ -165,7 +168,7 @@ class _Pruner:
             return self.prune(node.left, needed)
         used = needed | _names(node.residual)
         left = used | _names(c.left for c in node.conditions)
-        right = used | _names(c.right for c in node.conditions)
+        right = used | _names(c.right for c in node.conditions) | {node.mark}
         return Join(
             self.prune(node.left, left),
             self.prune(node.right, right),

@@ -53,8 +53,6 @@ def _pinned(node: Node) -> Node:
     wanted = outputs(node)
     if not renaming and outputs(made) == wanted:
         return made
-    if isinstance(made, Project) and isinstance(node, Project) and not renaming:
-        return made
     return Project(made, tuple(Named(column.name, _new(column, renaming)) for column in wanted))
 
 
@@ -132,4 +130,6 @@ def _join(node: Join) -> tuple[Node, Renaming]:
         for c in node.conditions
     )
     residual = tuple(_new(part, both) for part in node.residual)
-    return Join(left, right, node.kind, conditions, residual, node.mark), both
+    kept = right_renaming.get(node.mark)
+    mark = kept.name if isinstance(kept, Column) else node.mark
+    return Join(left, right, node.kind, conditions, residual, mark), both
