@@ -151,8 +151,7 @@ def verify(
         check_folder(data)
     except TpchError as error:
         raise click.BadParameter(error.message, param_hint="'--data'") from None
-    click.echo(HEADER)
-    outcomes = []
+    outcomes: list[Outcome] = []
     for outcome in verify(
         data,
         queries=queries,
@@ -162,6 +161,8 @@ def verify(
         memory=memory,
         repeat=repeat,
     ):
+        if not outcomes:
+            click.echo(HEADER)
         outcomes.append(outcome)
         click.echo(_line(outcome))
     total = totals(outcomes)
