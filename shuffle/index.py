@@ -11,7 +11,8 @@ class PartitionEntry(msgspec.Struct, frozen=True, array_like=True):
     """One partition of a shuffle object: its bytes, its rows, the CRC-32 of its bytes.
 
     ``offset`` counts from the start of the object. A partition that an in-process store holds as
-    Arrow data has ``offset`` 0, ``length`` the bytes of its buffers, and ``crc`` 0.
+    Arrow data has ``offset`` 0, ``crc`` 0, and as ``length`` its rows' share of the bytes that
+    the object's buffers occupy.
     """
 
     offset: int

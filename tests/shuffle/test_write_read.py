@@ -13,6 +13,7 @@ from starling_py.shuffle.errors import CorruptObject, ObjectMissing
 from starling_py.shuffle.format import Codec, Producer, encode_object
 from starling_py.shuffle.index import ObjectIndex, PartitionRun
 from starling_py.shuffle.local import LocalStore
+from starling_py.shuffle.memory import MemoryStore
 from starling_py.shuffle.objects import ArrowStore, ObjectStore, task_key
 from starling_py.shuffle.read import iter_runs, read_header, read_index, read_runs
 from starling_py.shuffle.write import commit_partitions
@@ -207,3 +208,15 @@ def test_extension_types_and_no_columns(store: ObjectStore) -> None:
     rows = pa.table({"a": [1, 2, 3]}).select([])
     index = commit_partitions(store, key(1), producer(1), [rows])
     assert read_runs(store, [run(1, index, 0, 1, told=True)]).num_rows == 3
+
+
+def test_bytes_of_tables_are_dealt_out_by_rows() -> None:
+    """Each buffer counts once, also where partitions are slices of one table."""
+    store = MemoryStore()
+    whole = pa.table({"a": pa.array(range(1000), pa.int64())})
+    parts = [whole.slice(0, 300), whole.slice(0, 0), whole.slice(300, 1), whole.slice(301)]
+    index = commit_partitions(store, key(0), producer(0), parts)
+    assert [entry.length for entry in index.partitions] == [2400, 0, 8, 5592]
+    assert index.bytes == store.held_bytes == store.meter.snapshot().bytes_out == 8000
+    empty = commit_partitions(store, key(1), producer(1), [whole.slice(0, 0)] * 2)
+    assert [(entry.length, entry.rows) for entry in empty.partitions] == [(0, 0), (0, 0)]
