@@ -100,7 +100,7 @@ class StarlingError(Error):
     @classmethod
     def from_record(cls, record: ErrorRecord) -> StarlingError:
         """Return the error of the class whose code the record carries, or the base class."""
-        for kind in cls._kinds():
+        for kind in _kinds(cls):
             if kind.code == record.code:
                 error = kind.__new__(kind)
                 StarlingError.__init__(
@@ -109,11 +109,11 @@ class StarlingError(Error):
                 return error
         return StarlingError(record.message, hint=record.hint, origin=record.origin)
 
-    @classmethod
-    def _kinds(cls) -> Iterator[type[StarlingError]]:
-        yield cls
-        for kind in cls.__subclasses__():
-            yield from kind._kinds()
+
+def _kinds(base: type[StarlingError]) -> Iterator[type[StarlingError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from _kinds(kind)
 
 
 class StoreError(StarlingError, OperationalError):
