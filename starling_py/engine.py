@@ -35,6 +35,7 @@ __all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult"]
 _T = TypeVar("_T")
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
+_SLICE_SECONDS = 0.1
 _INSTANCE_OVERHEAD = 60 << 20
 _LEAST_INSTANCE = 64 << 20
 
@@ -199,10 +200,12 @@ class _Parts:
             self._drivers.discard(driver)
 
     def _wait(self, running: Future[_T]) -> _T:
-        try:
-            return running.result(self._options.seconds + _STOP_SECONDS)
-        except TimeoutError as error:
-            raise TaskTimedOut("the query does not come to its end") from error
+        deadline = time.monotonic() + self._options.seconds + _STOP_SECONDS
+        while time.monotonic() < deadline:
+            # In slices: a signal that comes just before a wait is noticed only after it.
+            if wait([running], _SLICE_SECONDS).done:
+                return running.result()
+        raise TaskTimedOut("the query does not come to its end")
 
     def _started(self) -> tuple[Invoker, _LoopThread]:
         with self._lock:

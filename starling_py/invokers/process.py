@@ -143,6 +143,7 @@ class WorkerProcess:
                         "-m",
                         "starling_py.worker",
                         str(theirs.fileno()),
+                        str(self._scratch),
                     ],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -163,7 +164,6 @@ class WorkerProcess:
                 name=self._name,
                 store=encode_path(str(self._store)),
                 temp_directory=encode_path(str(temp_directory)),
-                scratch=encode_path(str(self._scratch)),
             )
         )
         if not isinstance(await self._receive(), Ready):

@@ -30,14 +30,12 @@ LENGTH = struct.Struct("<I")
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
     """The first message: who the worker is, where the objects are and where it may spill.
 
-    ``scratch`` is the coordinator's directory, which the worker removes if the coordinator dies.
     Paths are percent-encoded.
     """
 
     name: str
     store: str
     temp_directory: str
-    scratch: str
 
 
 class RunTask(msgspec.Struct, frozen=True, tag="run"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
@@ -18,6 +19,7 @@ from starling_py.worker.messages import (
     LENGTH,
     CancelTask,
     Configure,
+    FromWorker,
     Ready,
     Reported,
     RunTask,
@@ -34,12 +36,16 @@ _INTERRUPT_SECONDS = 0.02
 _STOP_SECONDS = 5.0
 
 
-def serve(descriptor: int) -> None:
-    """Run tasks from the socket ``descriptor`` until its other end closes, or its owner dies."""
+def serve(descriptor: int, scratch: Path) -> None:
+    """Run tasks from the socket ``descriptor`` until its other end closes, or its owner dies.
+
+    If that happens without a word, ``scratch``, which is the coordinator's, is removed.
+    """
     with socket.socket(fileno=descriptor) as connection:
         first = _receive(connection)
         if isinstance(first, Configure):
-            _Worker(connection, first).work()
+            _Worker(connection, first, scratch).work()
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _receive(connection: socket.socket) -> ToWorker | None:
@@ -72,10 +78,10 @@ def _read(connection: socket.socket, size: int) -> bytes | None:
 class _Worker:
     """Runs tasks in the main thread; another one listens for cancellation and for the end."""
 
-    def __init__(self, connection: socket.socket, config: Configure) -> None:
+    def __init__(self, connection: socket.socket, config: Configure, scratch: Path) -> None:
         self._connection = connection
         self._name = config.name
-        self._scratch = Path(decode_path(config.scratch))
+        self._scratch = scratch
         self._temp_directory = Path(decode_path(config.temp_directory))
         self._store = LocalStore(Path(decode_path(config.store)))
         self._instance = Instance(self._temp_directory)
@@ -90,7 +96,7 @@ class _Worker:
     def work(self) -> None:
         listener = threading.Thread(target=self._listen, name="listener", daemon=True)
         listener.start()
-        self._connection.sendall(frame(Ready(os.getpid())))
+        self._send(Ready(os.getpid()))
         while (task := self._tasks.get()) is not None:
             self._run(task)
         self._instance.close()
@@ -108,10 +114,12 @@ class _Worker:
         with self._lock:
             self._nonce = ""
             self._idle.set()
-        try:
-            self._connection.sendall(frame(Reported(spec.nonce, report)))
-        except OSError:
-            return  # the listener sees the same and ends the process
+        self._send(Reported(spec.nonce, report))
+
+    def _send(self, message: FromWorker) -> None:
+        # When the coordinator is gone, the listener sees it, cleans up and ends the process.
+        with contextlib.suppress(OSError):
+            self._connection.sendall(frame(message))
 
     def _listen(self) -> None:
         while (message := _receive(self._connection)) is not None:
