@@ -21,12 +21,6 @@ _DISK_FULL = re.compile(r"no space left|max_temp_directory_size|disk quota", re.
 _DAMAGED = re.compile(
     r"parquet|magic bytes|failed to read file|decompress|permission denied", re.IGNORECASE
 )
-_FULL = re.compile(r"no space left|max_temp_directory_size|disk quota", re.IGNORECASE)
-_DAMAGED = re.compile(
-    r"magic bytes|parquet|thrift|snappy|zstd|gzip|lz4|decompress|footer|page header|TProtocol"
-    r"|could not read|not enough bytes|out of buffer|permission denied",
-    re.IGNORECASE,
-)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -47,8 +47,9 @@ class Estimate(msgspec.Struct, frozen=True):
 class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     """A stage's scan of a table. ``splits[t]`` is what task ``t`` reads.
 
-    With ``replicated`` there is one split, and every task reads it whole. ``total`` is what the
-    table holds, ``splits`` what pruning left of it.
+    With ``replicated`` there is one split, and every task reads it whole. ``conditions[t]``, where
+    there are any, is a SQL condition on the rows that task ``t`` takes of its split.
+    ``row_groups`` is what the table holds, of which ``row_groups_pruned`` no task reads.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     replicated: bool = False
     row_groups: int = 0
     row_groups_pruned: int = 0
+    conditions: tuple[str, ...] = ()
 
 
 class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):

@@ -73,7 +73,8 @@ def scan_relation(scan: ScanInput, shadowed: frozenset[str] = frozenset()) -> st
         )
         reads = [[file] for file in files] if alone else [files]
         parts.extend(_select(scan.columns, read, "file_row_number" in shadowed) for read in reads)
-    return parts[0] if len(parts) == 1 else " UNION ALL ".join(f"({part})" for part in parts)
+    text = parts[0] if len(parts) == 1 else " UNION ALL ".join(f"({part})" for part in parts)
+    return f"SELECT * FROM ({text}) WHERE {scan.condition}" if scan.condition else text
 
 
 def _select(columns: Sequence[ScanColumn], files: Sequence[FileRange], hidden_rows: bool) -> str:

@@ -79,12 +79,14 @@ class FileRange(msgspec.Struct, frozen=True):
 class ScanInput(msgspec.Struct, frozen=True, tag="scan"):
     """Parquet row ranges, seen by the statement as the relation ``name``.
 
-    An empty ``files`` is an empty relation with these columns.
+    An empty ``files`` is an empty relation with these columns. ``condition`` is SQL over the
+    columns that a row must pass, or empty.
     """
 
     name: str
     columns: tuple[ScanColumn, ...]
     files: tuple[FileRange, ...]
+    condition: str = ""
 
 
 class InputColumn(msgspec.Struct, frozen=True):
