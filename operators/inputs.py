@@ -88,6 +88,7 @@ def _bind_shuffle(
     shuffled: ShuffleInput,
     undo: list[Callable[[], object]],
 ) -> int:
+    # A table in memory can be scanned any number of times, so ``reads`` makes no difference.
     columns = shuffled.columns
     table = read_runs(store, shuffled.runs) if shuffled.runs else None
     if table is None or table.num_rows == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -128,7 +128,9 @@ class Instance:
         """Stop the statement that runs; without one, do nothing."""
         connection = self._connection
         if connection is not None:
-            connection.interrupt()
+            # The task may be closing it at this moment.
+            with suppress(duckdb.Error):
+                connection.interrupt()
 
     def _leftovers(self) -> bool:
         try:

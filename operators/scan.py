@@ -6,6 +6,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from starling_py.operators.errors import BadParquet, FileChanged
 from starling_py.operators.quoting import decode_path, identifier, literal, parquet_path
 from starling_py.operators.task import FileRange, ScanColumn, ScanInput, ScanSource
@@ -34,14 +36,14 @@ def empty_relation(columns: Iterable[tuple[str, str]]) -> str:
 
 def needs_file_index(scan: ScanInput) -> bool:
     """Return whether the relation's text names the virtual column ``file_index``."""
-    whole = [file.constants for file in scan.files if file.whole]
+    whole = [file.constants for file in _shares(scan) if file.whole]
     return any(constants != whole[0] for constants in whole)
 
 
 def needs_row_numbers(scan: ScanInput) -> bool:
     """Return whether the relation's text names the virtual column ``file_row_number``."""
     return any(column.source is ScanSource.ROW_NUMBER for column in scan.columns) or not all(
-        file.whole for file in scan.files
+        file.whole for file in _shares(scan)
     )
 
 
@@ -59,7 +61,7 @@ def scan_relation(scan: ScanInput, shadowed: frozenset[str] = frozenset()) -> st
         Which of DuckDB's virtual columns ``file_index`` and ``file_row_number`` the files hide
         behind columns of their own.
     """
-    shares = [file for file in scan.files if file.last_row > file.first_row]
+    shares = _shares(scan)
     if not shares:
         return empty_relation((column.name, column.type) for column in scan.columns)
     counted = any(column.source is ScanSource.ROW_NUMBER for column in scan.columns)
@@ -75,6 +77,16 @@ def scan_relation(scan: ScanInput, shadowed: frozenset[str] = frozenset()) -> st
         parts.extend(_select(scan.columns, read, "file_row_number" in shadowed) for read in reads)
     text = parts[0] if len(parts) == 1 else " UNION ALL ".join(f"({part})" for part in parts)
     return f"SELECT * FROM ({text}) WHERE {scan.condition}" if scan.condition else text
+
+
+def _shares(scan: ScanInput) -> list[FileRange]:
+    shares = [file for file in scan.files if file.last_row > file.first_row]
+    if not scan.condition:
+        return shares
+    # The condition says exactly which rows to take, and DuckDB finds their row groups by it.
+    # Numbers of rows would only be compared on top of that.
+    whole = (structs.replace(file, first_row=0, last_row=file.rows) for file in shares)
+    return list({file.path: file for file in whole}.values())
 
 
 def _select(columns: Sequence[ScanColumn], files: Sequence[FileRange], hidden_rows: bool) -> str:

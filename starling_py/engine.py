@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from starling_py.coordinator.driver import Answer, Driver
-from starling_py.coordinator.memory import default_memory
+from starling_py.coordinator.machine import available_cores, default_memory
 from starling_py.coordinator.scratch import Scratch, sweep
 from starling_py.events import Events, Listener
 from starling_py.invokers.processes import ProcessInvoker
@@ -64,7 +64,7 @@ class EngineOptions:
         directory for temporary files.
     """
 
-    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=available_cores)
     isolation: Literal["thread", "process"] = "thread"
     memory: int = 0
     seconds: float = 86_400.0

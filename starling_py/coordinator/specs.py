@@ -89,7 +89,8 @@ def task_spec(
     for read in stage.inputs:
         if isinstance(read, ScanRead):
             files = read.splits[0 if read.replicated else task]
-            inputs.append(ScanInput(read.name, read.columns, files))
+            condition = read.conditions[task] if read.conditions else ""
+            inputs.append(ScanInput(read.name, read.columns, files, condition))
         else:
             producer = _stage(plan, read.stage)
             inputs.append(

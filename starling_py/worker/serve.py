@@ -31,7 +31,7 @@ from starling_py.worker.messages import (
 
 __all__ = ["serve"]
 
-_LOOK_SECONDS = 1.0
+_LOOK_MILLISECONDS = 1000
 _INTERRUPT_SECONDS = 0.02
 _STOP_SECONDS = 5.0
 
@@ -60,10 +60,12 @@ def _read(connection: socket.socket, size: int) -> bytes | None:
     """Return exactly ``size`` bytes, or ``None`` when there will be no more."""
     parent = os.getppid()
     data = bytearray()
+    poll = select.poll()  # select() refuses descriptors past 1023
+    poll.register(connection, select.POLLIN)
     while len(data) < size:
         try:
             # A fork of the coordinator may hold its end of the socket open after its death.
-            while not select.select([connection], [], [], _LOOK_SECONDS)[0]:
+            while not poll.poll(_LOOK_MILLISECONDS):
                 if os.getppid() != parent:
                     return None
             part = connection.recv(size - len(data))

@@ -1,13 +1,20 @@
-"""How much memory the engine may use by default."""
+"""What of the machine the engine may use by default."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["available_memory", "default_memory"]
+__all__ = ["available_cores", "available_memory", "default_memory"]
 
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def default_memory() -> int:
