@@ -83,7 +83,13 @@ class WorkerProcess:
             self._discard()
             try:
                 await asyncio.wait_for(self._start(), _START_SECONDS)
-            except (OSError, EOFError, TimeoutError) as error:
+            except TimeoutError as error:
+                self._discard()
+                raise WorkerDied(
+                    f"worker {self._name} was not ready after {_START_SECONDS:.0f} s"
+                ) from error
+            except (OSError, EOFError) as error:
+                await self._gone()
                 reason = self._reason()
                 self._discard()
                 raise WorkerDied(f"worker {self._name} did not start: {reason}") from error
