@@ -35,6 +35,7 @@ __all__ = [
     "Node",
     "Plan",
     "Project",
+    "RangeCut",
     "Scan",
     "ScannedColumn",
     "SetKind",
@@ -97,17 +98,26 @@ class ScannedColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class RangeCut:
+    """Task t takes the rows whose ``column`` is from ``bounds[t - 1]`` to below ``bounds[t]``."""
+
+    column: str
+    bounds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """A table's columns, with the conjuncts that every row must pass.
 
-    In a stage, the tasks share the rows of a scan; one that is ``replicated`` every task reads
-    whole.
+    In a stage, the tasks share the rows of a scan, by row groups or as ``cut`` says; one that is
+    ``replicated`` every task reads whole.
     """
 
     table: Table
     scanned: tuple[ScannedColumn, ...]
     conditions: tuple[Expression, ...] = ()
     replicated: bool = False
+    cut: RangeCut | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from starling_py.operators.plan import Delivery
 from starling_py.operators.task import HashPartitioning, SinglePartition
 from starling_py.planner.aggregates import in_two_parts
 from starling_py.planner.algebra import (
+    Condition,
     CteRead,
     Filter,
     Group,
     Join,
+    JoinKind,
     Limit,
     Named,
     Node,
@@ -32,9 +34,10 @@ from starling_py.planner.algebra import (
     outputs,
     with_inputs,
 )
+from starling_py.planner.clustering import common_bounds, extents, ranged
 from starling_py.planner.expressions import Column, Expression, sql, substitute
 from starling_py.planner.fragments import Draft, Fragment, Spread, is_replicable
-from starling_py.planner.placement import JoinPlacement, Way
+from starling_py.planner.placement import Choice, JoinPlacement, Way
 from starling_py.planner.pruning import kept_row_groups
 from starling_py.planner.types import is_hashable
 
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["distribute"]
 
+_FEW_GROUPS = 2_000
+"""So many groups are merged by one task: an exchange would cost more than it gains."""
 _WORTH_GROUPING = 0.75
 """Rows are grouped before an exchange where at most this share of them should be left."""
 
@@ -181,12 +186,14 @@ class _Distributor:
     def _join(self, node: Join) -> Fragment:
         left = self.place(node.left)
         right = self.place(node.right)
+        reducing = _reducing(node, node.right, node.left)
         placement = JoinPlacement(
             node,
             left,
             right,
             self.estimator.estimate(node.left),
             self.estimator.estimate(node.right),
+            self.estimator.estimate(reducing),
             self.sizing,
         )
         chosen = placement.choose()
@@ -197,17 +204,45 @@ class _Distributor:
                 right = self.whole(right) if right.spread is not Spread.EVERY else right
             case Way.REPLICATE_LEFT:
                 left = self.whole(left) if left.spread is not Spread.EVERY else left
-            case Way.HASH:
-                if chosen.left_keys:
-                    nulls = placement.preserves_left and chosen.left_nulls
-                    left = self.hashed(left, chosen.left_keys, spread_nulls=nulls)
-                if chosen.right_keys:
-                    nulls = placement.preserves_right and chosen.right_nulls
-                    right = self.hashed(right, chosen.right_keys, spread_nulls=nulls)
             case Way.GATHER:
                 left, right = self.gathered(left), self.gathered(right)
+            case Way.HASH:
+                left, right = self._hash_sides(node, left, right, placement, chosen)
+            case Way.RANGE:
+                left = self._cut(left, chosen.left_keys, chosen.bounds)
+                right = self._cut(right, chosen.right_keys, chosen.bounds)
         joined = replace(node, left=left.node, right=right.node)
         return placement.result(joined, left, right, chosen)
+
+    def _hash_sides(
+        self, node: Join, left: Fragment, right: Fragment, placement: JoinPlacement, chosen: Choice
+    ) -> tuple[Fragment, Fragment]:
+        if chosen.left_keys:
+            nulls = placement.preserves_left and chosen.left_nulls
+            moved = self.hashed(left, chosen.left_keys, spread_nulls=nulls)
+            if chosen.reduces_right:
+                # The same stage's rows, once by hash and once whole.
+                whole = self.whole(replace(left, node=self._reread(moved.node, left)))
+                right = right.over(_reducing(node, right.node, whole.node))
+            left = moved
+        if chosen.right_keys:
+            nulls = placement.preserves_right and chosen.right_nulls
+            right = self.hashed(right, chosen.right_keys, spread_nulls=nulls)
+        return left, right
+
+    def _reread(self, read: Node, fragment: Fragment) -> Node:
+        """Return a read of the stage that ``read`` reads, under the fragment's names."""
+        if not isinstance(read, StageRead):
+            raise TypeError(read)
+        return replace(read, columns=outputs(fragment.node), delivery=Delivery.ALIGNED)
+
+    def _cut(
+        self, fragment: Fragment, keys: tuple[Expression, ...], bounds: tuple[int, ...]
+    ) -> Fragment:
+        for key in keys:
+            if isinstance(key, Column):
+                return ranged(fragment, key, bounds)
+        return fragment
 
     def _group(self, node: Group) -> Fragment:
         below = self.place(node.input)
@@ -217,14 +252,19 @@ class _Distributor:
         parts = [in_two_parts(call, self.names) for _, call in node.aggregates]
         before = self.estimator.estimate(node.input).rows
         after = self.estimator.estimate(node).rows
-        hashable = all(is_hashable(key.type) for key in node.keys)
+        if after > _FEW_GROUPS:
+            cut = self._clustered(below, node.keys)
+            if cut is not None:
+                return cut.over(replace(node, input=cut.node))
+        hashable = bool(node.keys) and all(is_hashable(key.type) for key in node.keys)
         if any(p is None for p in parts) or (node.keys and after > before * _WORTH_GROUPING):
-            moved = self.hashed(below, node.keys) if node.keys and hashable else self.whole(below)
+            moved = self.hashed(below, node.keys) if hashable else self.whole(below)
             return moved.over(replace(node, input=moved.node))
         known = [p for p in parts if p is not None]
         partial = Group(below.node, node.keys, tuple(a for p in known for a in p.partial))
         producer = below.over(partial)
-        moved = self.hashed(producer, node.keys) if node.keys and hashable else self.whole(producer)
+        apart = hashable and after > _FEW_GROUPS
+        moved = self.hashed(producer, node.keys) if apart else self.whole(producer)
         merged = Group(moved.node, node.keys, tuple(a for p in known for a in p.merge))
         results = tuple(
             Named(name, p.result) for (name, _), p in zip(node.aggregates, known, strict=True)
@@ -233,6 +273,15 @@ class _Distributor:
             return moved.over(merged)
         keys = tuple(Named(key.name, key) for key in node.keys)
         return moved.over(Project(merged, keys + results))
+
+    def _clustered(self, below: Fragment, keys: tuple[Column, ...]) -> Fragment | None:
+        """Return the fragment cut by ranges of a key, if its files are clustered by one."""
+        for key in keys:
+            known = extents(below, key)
+            bounds = common_bounds([known], below.tasks) if known else None
+            if bounds is not None:
+                return ranged(below, key, bounds)
+        return None
 
     def _sort(self, node: Sort, limit: Limit | None) -> Fragment:
         below = self.place(node.input)
@@ -298,6 +347,12 @@ class _Distributor:
 
 def _keys_within(fragment: Fragment, keys: tuple[Column, ...]) -> bool:
     """Return whether rows that agree on all of ``keys`` lie in one task."""
-    if fragment.spread is not Spread.HASHED:
+    if not fragment.is_keyed:
         return False
     return all(any(key in equal for key in keys) for equal in fragment.keys)
+
+
+def _reducing(node: Join, right: Node, left: Node) -> Join:
+    """Return the right side's rows that some left row equals in its keys."""
+    conditions = tuple(Condition(c.right, c.operator, c.left) for c in node.conditions if c.equates)
+    return Join(right, left, JoinKind.SEMI, conditions)

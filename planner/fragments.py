@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from starling_py.operators.task import Partitioning, SinglePartition
@@ -36,27 +36,35 @@ class Spread(StrEnum):
     """Each row in one of several tasks, no matter which."""
     HASHED = "hashed"
     """Each row in the task that the hash of its keys names."""
+    RANGED = "ranged"
+    """Each row in the task whose range its one key is in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
     """A piece of algebra over scans and reads of earlier stages, and the spread of its rows.
 
-    For HASHED, ``keys`` holds per key the expressions that all have that key's value.
+    For HASHED and RANGED, ``keys`` holds per key the expressions that all have that key's value;
+    ``bounds`` are where the ranges of RANGED begin, but for the first.
     """
 
     node: Node
     spread: Spread
     tasks: int
     keys: tuple[frozenset[Expression], ...] = ()
+    bounds: tuple[int, ...] = ()
 
     def over(self, node: Node) -> Fragment:
         """Return the fragment with an operator on top that moves no rows."""
-        return Fragment(node, self.spread, self.tasks, self.keys)
+        return replace(self, node=node)
 
     @property
     def is_parallel(self) -> bool:
-        return self.spread in (Spread.SPLIT, Spread.HASHED)
+        return self.spread in (Spread.SPLIT, Spread.HASHED, Spread.RANGED)
+
+    @property
+    def is_keyed(self) -> bool:
+        return self.spread in (Spread.HASHED, Spread.RANGED)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import Condition, Join, JoinKind
+from starling_py.planner.clustering import acceptable, common_bounds, extents
 from starling_py.planner.expressions import Column, Expression
 from starling_py.planner.fragments import Fragment, Spread, is_replicable
 from starling_py.planner.types import is_hashable
@@ -52,7 +53,12 @@ _PRESERVES_RIGHT = frozenset((JoinKind.RIGHT, JoinKind.FULL))
 # Relative costs of one row: put into a hash table, partitioned and moved, moved without that,
 # and worked on by one task where several could.
 _BUILD, _PARTITION, _MOVE, _ALONE = 1.0, 2.5, 0.5, 2.0
+# What a stage costs besides its rows.
+_STAGE = 50_000.0
 _BYTES_PER_UNIT = 64.0
+
+
+_REDUCES_RIGHT = _MAY_HASH - {JoinKind.RIGHT, JoinKind.FULL}
 
 
 class Way(StrEnum):
@@ -62,12 +68,18 @@ class Way(StrEnum):
     REPLICATE_RIGHT = "broadcast right"
     REPLICATE_LEFT = "broadcast left"
     HASH = "hash"
+    RANGE = "range"
     GATHER = "gather"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A way and its cost. For HASH: the keys by which a side moves; none where it stays."""
+    """A way and its cost.
+
+    For HASH: the keys by which a side moves, none where it stays; with ``reduces_right`` the
+    right side first loses what matches no left key. For RANGE: the one key by which a side is
+    cut at ``bounds``, none where it is cut so already.
+    """
 
     way: Way
     cost: float
@@ -75,6 +87,8 @@ class Choice:
     right_keys: tuple[Expression, ...] = ()
     left_nulls: bool = False
     right_nulls: bool = False
+    reduces_right: bool = False
+    bounds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,7 @@ class JoinPlacement:
     right: Fragment
     left_size: Relation
     right_size: Relation
+    reduced_size: Relation
     sizing: Sizing
 
     @property
@@ -113,7 +128,7 @@ class JoinPlacement:
         if kind in _MAY_REPLICATE_LEFT:
             ways.append(self._replicate(Way.REPLICATE_LEFT, self.left, self.left_size, self.right))
         if kind in _MAY_HASH:
-            ways += self._hash()
+            ways += [*self._hash(), *self._range()]
         return ways
 
     def _stays(self) -> bool:
@@ -161,12 +176,45 @@ class JoinPlacement:
                 *nulls,
             )
         ]
+        if self.join.kind in _REDUCES_RIGHT and self.right.is_parallel:
+            ways.append(self._reduced(ways[0]))
         if at_left is not None:
             moved = tuple(keys[at].right for at in at_left)
             ways.append(Choice(Way.HASH, _PARTITION * right + build, (), moved, False, nulls[1]))
         if at_right is not None:
             moved = tuple(keys[at].left for at in at_right)
             ways.append(Choice(Way.HASH, _PARTITION * left + build, moved, (), nulls[0], False))
+        return ways
+
+    def _reduced(self, plain: Choice) -> Choice:
+        """Return the way by hash that first drops right rows without a left key."""
+        left = _units(self.left_size)
+        broadcast = left * (_MOVE + _BUILD * self.right.tasks)
+        right = _units(self.reduced_size)
+        cost = broadcast + _PARTITION * (left + right) + _BUILD * min(left, right) + _STAGE
+        return replace(plain, cost=cost, reduces_right=True)
+
+    def _range(self) -> list[Choice]:
+        """Return the ways by ranges of a key in which both sides are clustered."""
+        cost = _BUILD * min(_units(self.left_size), _units(self.right_size))
+        left, right = self.left, self.right
+        ways = []
+        for condition in self.join.conditions:
+            if not condition.equates or condition.left.type != condition.right.type:
+                continue
+            keys = ((condition.left,), (condition.right,))
+            at_left, at_right = _ranges_by(left, *keys[0]), _ranges_by(right, *keys[1])
+            if at_left and at_right and left.bounds == right.bounds:
+                return [Choice(Way.RANGE, cost, bounds=left.bounds)]
+            of_left, of_right = extents(left, *keys[0]), extents(right, *keys[1])
+            if at_left and of_right and acceptable([of_right], left.bounds):
+                ways.append(Choice(Way.RANGE, cost, (), keys[1], bounds=left.bounds))
+            elif at_right and of_left and acceptable([of_left], right.bounds):
+                ways.append(Choice(Way.RANGE, cost, keys[0], (), bounds=right.bounds))
+            elif of_left and of_right:
+                bounds = common_bounds([of_left, of_right], max(left.tasks, right.tasks))
+                if bounds is not None:
+                    ways.append(Choice(Way.RANGE, cost, *keys, bounds=bounds))
         return ways
 
     def _nulls(self, keys: list[Condition]) -> tuple[bool, bool]:
@@ -188,12 +236,10 @@ class JoinPlacement:
             return Fragment(joined, spread, 1)
         if not carrier.is_parallel:
             return Fragment(joined, Spread.ONE, 1)
-        if choice.way is Way.HASH and not (
-            left.spread is Spread.HASHED and right.spread is Spread.HASHED
-        ):
+        if choice.way is Way.HASH and not (left.is_keyed and right.is_keyed):
             # Rows with NULL keys lie anywhere.
             return Fragment(joined, Spread.SPLIT, self.sizing.hash_tasks())
-        if carrier.spread is not Spread.HASHED:
+        if not carrier.is_keyed:
             return Fragment(joined, Spread.SPLIT, carrier.tasks)
         return self._keep_keys(joined, carrier, left, right)
 
@@ -204,7 +250,7 @@ class JoinPlacement:
         if kind is JoinKind.FULL:
             return Fragment(joined, Spread.SPLIT, carrier.tasks)
         if kind is JoinKind.RIGHT:
-            carrier = right if right.spread is Spread.HASHED else carrier
+            carrier = right if right.is_keyed else carrier
             if carrier is left:
                 return Fragment(joined, Spread.SPLIT, carrier.tasks)
         elif kind is not JoinKind.INNER and carrier is right:
@@ -247,6 +293,10 @@ def _aligned(fragment: Fragment, keys: list[Expression], tasks: int) -> tuple[in
             return None
         found.append(at)
     return tuple(found)
+
+
+def _ranges_by(fragment: Fragment, key: Expression) -> bool:
+    return fragment.spread is Spread.RANGED and key in fragment.keys[0]
 
 
 def _nullable(expression: Expression, relation: Relation) -> bool:

@@ -25,8 +25,9 @@ _UNKNOWN = ColumnRange(None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class KeptRowGroup:
-    """A row group that must be read."""
+    """A row group that must be read; ``index`` counts the row groups of all files."""
 
+    index: int
     file: DataFile
     row_group: RowGroup
 
@@ -53,7 +54,7 @@ def kept_row_groups(scan: Scan) -> tuple[KeptRowGroup, ...]:
         for row_group in file.row_groups:
             ranges = {name: known[at] for name, known in from_footers.items()} | constants
             if all(_possible(condition, ranges) for condition in scan.conditions):
-                kept.append(KeptRowGroup(file, row_group))
+                kept.append(KeptRowGroup(at, file, row_group))
             at += 1
     return tuple(kept)
 

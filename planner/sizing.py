@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starling_py.planner.pruning import KeptRowGroup
 
-__all__ = ["PlanOptions", "Sizing", "cut"]
+__all__ = ["PlanOptions", "Sizing", "cut", "whole_row_groups"]
 
 _MIB = 1 << 20
 _TASK_BYTES = 512 * _MIB
@@ -105,9 +105,12 @@ def cut(
         task = min(tasks - 1, int(middle * tasks / total)) if total else at * tasks // len(kept)
         shares[task].append(item)
         before += item.row_group.bytes
-    return tuple(
-        _ranges([(i, i.row_group.first_row, i.row_group.rows) for i in share]) for share in shares
-    )
+    return tuple(map(whole_row_groups, shares))
+
+
+def whole_row_groups(share: Sequence[KeptRowGroup]) -> tuple[FileRange, ...]:
+    """Return row groups as ranges of rows, adjacent ones as one."""
+    return _ranges([(item, item.row_group.first_row, item.row_group.rows) for item in share])
 
 
 def _cut_by_rows(kept: Sequence[KeptRowGroup], tasks: int) -> tuple[tuple[FileRange, ...], ...]:

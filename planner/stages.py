@@ -31,8 +31,9 @@ from starling_py.planner.algebra import (
     StageRead,
     walk,
 )
+from starling_py.planner.clustering import range_conditions, share_of_ranges
 from starling_py.planner.pruning import kept_row_groups
-from starling_py.planner.sizing import Sizing, cut
+from starling_py.planner.sizing import Sizing, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
 from starling_py.planner.tables import ColumnSource, Table, TableColumn
@@ -145,9 +146,14 @@ def _with_constants(file: FileRange, wanted: list[int]) -> FileRange:
 def _scan_read(
     name: str, scan: Scan, columns: tuple[ScanColumn, ...], tasks: int, sizing: Sizing
 ) -> ScanRead:
-    kept = kept_row_groups(scan)
     total = sum(len(file.row_groups) for file in scan.table.files)
-    splits = cut(kept, tasks, within_row_groups=sizing.options.tasks is not None)
+    kept = kept_row_groups(scan)
+    if scan.cut is None:
+        splits = cut(kept, tasks, within_row_groups=sizing.options.tasks is not None)
+        conditions: tuple[str, ...] = ()
+    else:
+        splits = tuple(whole_row_groups(share) for share in share_of_ranges(scan, scan.cut))
+        conditions = range_conditions(scan.cut)
     # Constants of columns that are not read are not carried.
     hive = [c.name for c in scan.table.columns if c.source is ColumnSource.HIVE]
     wanted = [
@@ -165,6 +171,7 @@ def _scan_read(
         scan.replicated,
         total,
         total - len(kept),
+        conditions,
     )
 
 
