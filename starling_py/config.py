@@ -81,7 +81,7 @@ def parse_size(text: str) -> int:
 
 
 def _memory(given: int | str | None) -> int:
-    from starling_py.coordinator.memory import default_memory
+    from starling_py.coordinator.machine import default_memory
 
     if given is None:
         return max(default_memory(), LEAST_MEMORY)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from starling_py.coordinator.driver import Answer, Driver
-from starling_py.coordinator.memory import available_cores, default_memory
+from starling_py.coordinator.machine import available_cores, default_memory
 from starling_py.coordinator.scratch import Scratch, sweep
 from starling_py.events import Events, Listener
 from starling_py.invokers.processes import ProcessInvoker
