@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from starling_py.catalog.errors import UsageError
 
-__all__ = ["Config", "Isolation", "available_cores", "parse_size", "resolve"]
+__all__ = ["Config", "Isolation", "parse_size", "resolve"]
 
 Isolation = Literal["thread", "process"]
 
@@ -52,15 +51,10 @@ def resolve(
             raise UsageError(f"{name} must be at least 1, not {number}")
     if isolation not in ("thread", "process"):
         raise UsageError(f"isolation must be 'thread' or 'process', not {isolation!r}")
+    from starling_py.coordinator.machine import available_cores
+
     cores = available_cores()
     return Config(tasks, workers or cores, cores, cast("Isolation", isolation), _memory(memory))
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def parse_size(text: str) -> int:

@@ -14,6 +14,8 @@ from starling_py.catalog.errors import OutputError, UsageError
 from starling_py.operators.quoting import literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from starling_py.results import Result
 
 __all__ = ["STREAMED", "check_target", "markdown", "printable", "save", "stream"]
@@ -85,19 +87,17 @@ def stream(result: Result, format_: str, target: IO[bytes]) -> None:
             shutil.copyfileobj(source, target, 1 << 20)
 
 
-def markdown(result: Result) -> str:
-    """Return an answer as a table of GitHub's Markdown, a line break in a value as ``<br>``."""
+def markdown(result: Result) -> Iterator[str]:
+    """Yield the lines of a table in GitHub's Markdown, a line break in a value as ``<br>``."""
 
-    def line(cells: list[str]) -> str:
+    def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cells) + " |\n"
 
-    lines = [line([_escaped(column.name) for column in result.columns])]
-    lines.append(line(["---"] * len(result.columns)))
-    lines += [
-        line(["NULL" if value is None else _escaped(value) for value in row])
-        for row in result.texts()
-    ]
-    return "".join(lines)
+    yield line(_escaped(column.name) for column in result.columns)
+    yield line("---" for _ in result.columns)
+    for rows in result.texts():
+        for row in rows:
+            yield line("NULL" if value is None else _escaped(value) for value in row)
 
 
 def printable(text: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "Results"]
 
+_BATCH = 10_000
 _SHOWN_BY = frozenset(("timezone", "calendar"))
 """Settings that change what a finished answer looks like."""
 
@@ -111,12 +112,17 @@ class Result:
                 return list(self._fetching.fetchall())
             return list(self._fetching.fetchmany(size))
 
-    def texts(self, limit: int | None = None) -> list[tuple[str | None, ...]]:
-        """Return the first rows as text: each value ``CAST(… AS VARCHAR)``, NULL as ``None``."""
+    def texts(self, limit: int | None = None) -> Iterator[list[tuple[str | None, ...]]]:
+        """Yield the first rows, or all, in batches as text: each value ``CAST(… AS VARCHAR)``.
+
+        NULL is ``None``.
+        """
         items = ", ".join(f"CAST({self._cast(n)} AS VARCHAR)" for n in range(len(self._columns)))
         some = "" if limit is None else f" LIMIT {limit}"
         with _errors(), closing(self.session()) as session:
-            return list(session.execute(f"SELECT {items} FROM answer{some}").fetchall())
+            session.execute(f"SELECT {items} FROM answer{some}")
+            while rows := session.fetchmany(_BATCH):
+                yield rows
 
     def select(self) -> str:
         """Return the SELECT that gives the answer in a :meth:`session`."""

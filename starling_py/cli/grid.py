@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,20 +16,23 @@ from starling_py.cli.report import wants_colour
 from starling_py.output import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from starling_py.results import Result
 
-__all__ = ["console", "show_rows"]
+__all__ = ["console", "show_some", "write_all"]
 
 _RIGHT = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|BIGNUM)$")
-_PIPED_WIDTH = 1_000_000
+_GAP = "   "
+_NULL = "NULL"
+_UNLIMITED = 1_000_000
 
 
 def console() -> Console:
     """Return a console for standard output: coloured on a terminal, never cut in a pipe."""
-    terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout,
-        width=None if terminal else _PIPED_WIDTH,
+        width=None if sys.stdout.isatty() else _UNLIMITED,
         no_color=not wants_colour(sys.stdout),
         highlight=False,
         markup=False,
@@ -36,20 +40,48 @@ def console() -> Console:
     )
 
 
-def show_rows(result: Result, limit: int | None) -> None:
-    """Print the first rows of an answer, or all: values as DuckDB writes them, NULL set apart."""
+def show_some(result: Result, limit: int) -> None:
+    """Print the first rows for a terminal: folded to its width, NULL set apart by its shade."""
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in result.columns:
-        right = bool(_RIGHT.match(column.type))
-        grid.add_column(Text(printable(column.name)), justify="right" if right else "left")
-    for row in result.texts(limit):
-        cells = (Text("NULL", "dim") if v is None else Text(printable(v)) for v in row)
-        grid.add_row(*cells)
-    shown = console()
-    if shown.is_terminal:
-        shown.print(grid)
-        return
-    # Without the blanks that fill the last column.
-    with shown.capture() as captured:
-        shown.print(grid)
-    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+    for column, right in zip(result.columns, _numeric(result), strict=True):
+        name = Text(printable(column.name))
+        grid.add_column(name, justify="right" if right else "left", overflow="fold")
+    for rows in result.texts(limit):
+        for row in rows:
+            grid.add_row(*(Text(_NULL, "dim") if v is None else Text(printable(v)) for v in row))
+    console().print(grid)
+
+
+def write_all(result: Result) -> None:
+    """Write all rows for a pipe or a file: as wide as they are, in two passes over the answer."""
+    names = [printable(column.name) for column in result.columns]
+    widths = [cell_len(name) for name in names]
+    for rows in result.texts():
+        for number, values in enumerate(zip(*rows, strict=True)):
+            widths[number] = max(widths[number], *map(_width, values))
+    right = _numeric(result)
+    sys.stdout.write(_line(names, widths, right))
+    sys.stdout.write("─" * (sum(widths) + len(_GAP) * (len(widths) - 1)) + "\n")
+    for rows in result.texts():
+        sys.stdout.write("".join(_line(map(_shown, row), widths, right) for row in rows))
+
+
+def _numeric(result: Result) -> list[bool]:
+    return [bool(_RIGHT.match(column.type)) for column in result.columns]
+
+
+def _line(cells: Iterable[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded: list[str] = []
+    for cell, width, is_right in zip(cells, widths, right, strict=True):
+        blanks = " " * (width - (len(cell) if cell.isascii() else cell_len(cell)))
+        padded.append(blanks + cell if is_right else cell + blanks)
+    return _GAP.join(padded).rstrip() + "\n"
+
+
+def _shown(value: str | None) -> str:
+    return _NULL if value is None else printable(value)
+
+
+def _width(value: str | None) -> int:
+    text = _shown(value)
+    return len(text) if text.isascii() else cell_len(text)

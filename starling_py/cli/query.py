@@ -105,15 +105,20 @@ def _show(result: Result, format_: str, max_rows: int) -> None:
         stream(result, format_, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     elif format_ == "markdown":
-        click.echo(markdown(result), nl=False)
-    else:
-        from starling_py.cli.grid import show_rows
+        sys.stdout.writelines(markdown(result))
+    elif sys.stdout.isatty():
+        from starling_py.cli.grid import show_some
 
-        limit = max_rows if sys.stdout.isatty() else None
-        show_rows(result, limit)
-        if limit is not None and result.rows > limit:
-            sys.stdout.flush()
-            note(f"the first {limit:,} of {result.rows:,} rows; --format csv or --output gives all")
+        show_some(result, max_rows)
+        if result.rows > max_rows:
+            note(
+                f"the first {max_rows:,} of {count(result.rows, 'row')}; "
+                "--max-rows, --format csv or --output gives more"
+            )
+    else:
+        from starling_py.cli.grid import write_all
+
+        write_all(result)
 
 
 def _say(run: QueryRun, output: Path | None) -> None:

@@ -1,0 +1,185 @@
+"""What only a real process shows: signals, closed pipes, terminals, imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "starling_py.cli"]
+FOREVER = (
+    "SELECT count(*) FROM orders a, orders b, orders c, orders d WHERE a.id + b.id > c.id * d.id"
+)
+
+
+def run(*args: object, **extra: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **extra,
+    )
+
+
+def test_help_imports_little():
+    code = (
+        "import sys\n"
+        "from starling_py.cli.main import main\n"
+        "import starling_py.cli.query, starling_py.cli.explain, starling_py.cli.tables\n"
+        "heavy = {'duckdb', 'pyarrow', 'sqlglot', 'rich', 'asyncio'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_importing_the_package_imports_nothing_more():
+    code = (
+        "import sys, starling_py\n"
+        "starling_py.__version__\n"
+        "sys.exit(', '.join(m for m in sys.modules if m.startswith('starling_py.')) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_a_closed_pipe_is_quiet(shop):
+    sql = "SELECT a.* FROM orders a, customers b, customers c"
+    for format_ in ("csv", "table", "markdown", "jsonl"):
+        with subprocess.Popen(
+            [
+                *COMMAND,
+                "query",
+                sql,
+                "--data",
+                str(shop),
+                "--format",
+                format_,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.read(10)
+            process.stdout.close()
+            errors = process.stderr.read().decode()
+            assert (process.wait(60), errors.count("\n")) == (0, 0), errors
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
+)
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_signals(shop, tmp_path, number, code, isolation):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    args = ["query", FOREVER, "--data", str(shop), "--tasks", "2", "--isolation", isolation]
+    with subprocess.Popen(
+        [*COMMAND, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == code, errors
+        assert "Traceback" not in errors
+        assert list(tmp_path.iterdir()) == []
+        assert _group(process.pid) == []
+
+
+def _group(leader: int) -> list[int]:
+    """Return the processes that are left of a session."""
+    left: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z" and int(folder.name) != leader:
+            left.append(int(folder.name))
+    return left
+
+
+def test_nothing_is_left(shop, tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    for isolation in ("thread", "process"):
+        sql = "SELECT customer, count(*) FROM orders GROUP BY 1"
+        args = ("query", sql, "--data", shop, "--tasks", 2, "--isolation", isolation)
+        done = run(*args, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
+def _on_a_terminal(args: list[str], **variables: str) -> str:
+    """Run on a pseudo-terminal of 60 columns and return what it shows."""
+    import pty
+    import struct
+    from fcntl import ioctl
+    from termios import TIOCSWINSZ
+
+    leader, follower = pty.openpty()
+    ioctl(follower, TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
+    with subprocess.Popen(
+        [*COMMAND, *args],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**environment, "TERM": "xterm", **variables},
+    ) as process:
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                data = os.read(leader, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            shown += data
+        process.wait(60)
+    os.close(leader)
+    return shown.decode()
+
+
+def test_a_terminal_shows_some_rows(shop):
+    args = [
+        "query",
+        "SELECT id, NULL AS x, note FROM orders",
+        "--data",
+        str(shop),
+        "--max-rows",
+        "5",
+    ]
+    shown = _on_a_terminal(args)
+    assert "the first 5 of 30,000 rows" in shown
+    assert "\x1b[2mNULL" in shown
+    assert "note 4" in shown
+    assert "note 5" not in shown
+    plain = _on_a_terminal(args, NO_COLOR="1")
+    assert "\x1b[3" not in plain
+    assert "NULL" in plain
+
+
+def test_errors_are_coloured_on_a_terminal_only(shop):
+    args = ["query", "FROM nothing", "--data", str(shop)]
+    assert "\x1b[31m" in _on_a_terminal(args)
+    assert "\x1b" not in _on_a_terminal(args, NO_COLOR="1")
+    assert "\x1b" not in run(*args).stderr
