@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from starling_py.catalog.catalog import FileCatalog
@@ -74,6 +74,10 @@ VALUES = st.sampled_from(
 ) | st.text("0123456789abcXYZ -:.%", max_size=6)
 
 
+@example(["null", "1"])
+@example(["", "1"])
+@example(["__HIVE_DEFAULT_PARTITION__", "2020-01-01"])
+@example(["%80"])
 @given(st.lists(VALUES, min_size=1, max_size=4, unique=True))
 @settings(
     max_examples=60,
