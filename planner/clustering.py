@@ -7,6 +7,7 @@ same bounds meet in the same tasks without an exchange.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,14 @@ from starling_py.planner.algebra import Node, RangeCut, Scan, StageRead, rewrite
 from starling_py.planner.expressions import Column, Expression
 from starling_py.planner.fragments import Fragment, Spread
 from starling_py.planner.names import quoted
-from starling_py.planner.pruning import KeptRowGroup, kept_row_groups
 from starling_py.planner.tables import ColumnSource
 from starling_py.planner.types import INTEGERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from starling_py.planner.footers import Footers
+    from starling_py.planner.pruning import KeptRowGroup
 
 __all__ = ["Extent", "common_bounds", "extents", "range_conditions", "ranged", "share_of_ranges"]
 
@@ -39,7 +42,7 @@ class Extent:
     bytes: int
 
 
-def extents(fragment: Fragment, key: Expression) -> tuple[Extent, ...] | None:
+def extents(fragment: Fragment, key: Expression, footers: Footers) -> tuple[Extent, ...] | None:
     """Return the key ranges of what a fragment's tasks share, or ``None`` where it has none.
 
     That is a column of the one scan that the tasks share, of an integer type, with its range
@@ -55,7 +58,7 @@ def extents(fragment: Fragment, key: Expression) -> tuple[Extent, ...] | None:
         return None
     ranges = scan.table.column_ranges(item.column.name)
     found = []
-    for kept in kept_row_groups(scan):
+    for kept in footers.kept(scan):
         known = ranges[kept.index]
         if not isinstance(known.minimum, int) or not isinstance(known.maximum, int):
             return None
@@ -102,18 +105,19 @@ def common_bounds(sides: Sequence[tuple[Extent, ...]], tasks: int) -> tuple[int,
 
 def acceptable(sides: Sequence[tuple[Extent, ...]], bounds: tuple[int, ...]) -> bool:
     """Return whether tasks cut at ``bounds`` read little twice, and about equal shares."""
-    total = sum(extent.bytes for side in sides for extent in side)
-    shares = [
-        sum(e.bytes for side in sides for e in side if _overlaps(e.low, e.high, bounds, task))
-        for task in range(len(bounds) + 1)
-    ]
+    total = 0
+    shares = [0] * (len(bounds) + 1)
+    for side in sides:
+        for extent in side:
+            total += extent.bytes
+            for task in _tasks(extent.low, extent.high, bounds):
+                shares[task] += extent.bytes
     return sum(shares) <= total * _MOST_READ and max(shares) <= total / len(shares) * _MOST_SKEW
 
 
-def _overlaps(low: int, high: int, bounds: tuple[int, ...], task: int) -> bool:
-    begins = bounds[task - 1] if task else None
-    ends = bounds[task] if task < len(bounds) else None
-    return (begins is None or high >= begins) and (ends is None or low < ends)
+def _tasks(low: int, high: int, bounds: tuple[int, ...]) -> range:
+    """Return the tasks whose ranges hold some of the values from ``low`` to ``high``."""
+    return range(bisect_right(bounds, low), bisect_right(bounds, high) + 1)
 
 
 def ranged(fragment: Fragment, key: Column, bounds: tuple[int, ...]) -> Fragment:
@@ -132,25 +136,24 @@ def ranged(fragment: Fragment, key: Column, bounds: tuple[int, ...]) -> Fragment
     )
 
 
-def share_of_ranges(scan: Scan, cut: RangeCut) -> tuple[tuple[KeptRowGroup, ...], ...]:
-    """Return for each task the row groups that may hold rows of its range."""
+def share_of_ranges(
+    scan: Scan, cut: RangeCut, kept: Sequence[KeptRowGroup]
+) -> tuple[tuple[KeptRowGroup, ...], ...]:
+    """Return for each task those of the kept row groups that may hold rows of its range."""
     item = next(item for item in scan.scanned if item.name == cut.column)
     ranges = scan.table.column_ranges(item.column.name)
     shares: list[list[KeptRowGroup]] = [[] for _ in range(len(cut.bounds) + 1)]
-    for kept in kept_row_groups(scan):
-        known = ranges[kept.index]
-        for task, share in enumerate(shares):
-            low, high = known.minimum, known.maximum
-            unknown = not isinstance(low, int) or not isinstance(high, int)
+    for row_group in kept:
+        known = ranges[row_group.index]
+        tasks = set(range(len(shares)))
+        if isinstance(known.minimum, int) and isinstance(known.maximum, int):
+            tasks = set(_tasks(known.minimum, known.maximum, cut.bounds))
+        if known.nulls != 0:
             # The first task takes the NULLs, which no range shows.
-            nulls = task == 0 and known.nulls != 0
-            if unknown or nulls or _overlaps(_int(low), _int(high), cut.bounds, task):
-                share.append(kept)
+            tasks.add(0)
+        for task in sorted(tasks):
+            shares[task].append(row_group)
     return tuple(map(tuple, shares))
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def range_conditions(cut: RangeCut) -> tuple[str, ...]:

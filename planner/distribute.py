@@ -32,33 +32,38 @@ from starling_py.planner.algebra import (
     StageRead,
     Values,
     outputs,
+    walk,
     with_inputs,
 )
 from starling_py.planner.clustering import common_bounds, extents, ranged
 from starling_py.planner.expressions import Column, Expression, sql, substitute
 from starling_py.planner.fragments import Draft, Fragment, Spread, is_replicable
 from starling_py.planner.placement import Choice, JoinPlacement, Way
-from starling_py.planner.pruning import kept_row_groups
 from starling_py.planner.types import is_hashable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starling_py.planner.footers import Footers
     from starling_py.planner.names import Names
     from starling_py.planner.sizing import Sizing
     from starling_py.planner.statistics import Estimator
 
 __all__ = ["distribute"]
 
+_TIMES_SMALLER = 10
+"""A table that every task reads whole is by so much smaller than the largest one."""
 _FEW_GROUPS = 2_000
 """So many groups are merged by one task: an exchange would cost more than it gains."""
 _WORTH_GROUPING = 0.75
 """Rows are grouped before an exchange where at most this share of them should be left."""
 
 
-def distribute(plan: Plan, estimator: Estimator, sizing: Sizing, names: Names) -> list[Draft]:
+def distribute(
+    plan: Plan, estimator: Estimator, footers: Footers, sizing: Sizing, names: Names
+) -> list[Draft]:
     """Return the stages of a plan, in dependency order; the last one's rows are the answer."""
-    distributor = _Distributor(estimator, sizing, names)
+    distributor = _Distributor(plan, estimator, footers, sizing, names)
     for number, definition in plan.ctes:
         distributor.define(number, definition)
     distributor.finish(distributor.place(plan.root, in_order=True))
@@ -66,7 +71,15 @@ def distribute(plan: Plan, estimator: Estimator, sizing: Sizing, names: Names) -
 
 
 class _Distributor:
-    def __init__(self, estimator: Estimator, sizing: Sizing, names: Names) -> None:
+    def __init__(
+        self, plan: Plan, estimator: Estimator, footers: Footers, sizing: Sizing, names: Names
+    ) -> None:
+        roots = (*(definition for _, definition in plan.ctes), plan.root)
+        scans = [node for root in roots for node in walk(root) if isinstance(node, Scan)]
+        # Of the largest table each task takes a share, however small the table is.
+        largest = max((_rows(scan) for scan in scans), default=0)
+        self.small_rows = min(sizing.options.small_rows, largest // _TIMES_SMALLER)
+        self.footers = footers
         self.estimator = estimator
         self.sizing = sizing
         self.names = names
@@ -173,11 +186,11 @@ class _Distributor:
                 return self._set_operation(node, in_order=in_order)
 
     def _scan(self, node: Scan) -> Fragment:
-        rows = sum(file.rows for file in node.table.files)
-        if rows <= self.sizing.options.small_rows:
+        rows = _rows(node)
+        if rows <= self.small_rows:
             return Fragment(replace(node, replicated=True), Spread.EVERY, 1)
         relation = self.estimator.estimate(node)
-        kept = kept_row_groups(node)
+        kept = self.footers.kept(node)
         share = sum(item.row_group.rows for item in kept) / rows
         width = sum(facts.width for facts in relation.columns.values())
         tasks = self.sizing.scan_tasks(len(kept), rows * share * width)
@@ -194,6 +207,7 @@ class _Distributor:
             self.estimator.estimate(node.left),
             self.estimator.estimate(node.right),
             self.estimator.estimate(reducing),
+            self.footers,
             self.sizing,
         )
         chosen = placement.choose()
@@ -277,7 +291,7 @@ class _Distributor:
     def _clustered(self, below: Fragment, keys: tuple[Column, ...]) -> Fragment | None:
         """Return the fragment cut by ranges of a key, if its files are clustered by one."""
         for key in keys:
-            known = extents(below, key)
+            known = extents(below, key, self.footers)
             bounds = common_bounds([known], below.tasks) if known else None
             if bounds is not None:
                 return ranged(below, key, bounds)
@@ -343,6 +357,10 @@ class _Distributor:
         ]
         together = replace(node, inputs=tuple(aligned))
         return Fragment(together, Spread.SPLIT, max(read.tasks for read in reads))
+
+
+def _rows(scan: Scan) -> int:
+    return sum(file.rows for file in scan.table.files)
 
 
 def _keys_within(fragment: Fragment, keys: tuple[Column, ...]) -> bool:

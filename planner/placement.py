@@ -30,6 +30,7 @@ from starling_py.planner.fragments import Fragment, Spread, is_replicable
 from starling_py.planner.types import is_hashable
 
 if TYPE_CHECKING:
+    from starling_py.planner.footers import Footers
     from starling_py.planner.sizing import Sizing
     from starling_py.planner.statistics import Relation
 
@@ -101,6 +102,7 @@ class JoinPlacement:
     left_size: Relation
     right_size: Relation
     reduced_size: Relation
+    footers: Footers
     sizing: Sizing
 
     @property
@@ -206,7 +208,8 @@ class JoinPlacement:
             at_left, at_right = _ranges_by(left, *keys[0]), _ranges_by(right, *keys[1])
             if at_left and at_right and left.bounds == right.bounds:
                 return [Choice(Way.RANGE, cost, bounds=left.bounds)]
-            of_left, of_right = extents(left, *keys[0]), extents(right, *keys[1])
+            of_left = extents(left, *keys[0], self.footers)
+            of_right = extents(right, *keys[1], self.footers)
             if at_left and of_right and acceptable([of_right], left.bounds):
                 ways.append(Choice(Way.RANGE, cost, (), keys[1], bounds=left.bounds))
             elif at_right and of_left and acceptable([of_left], right.bounds):

@@ -15,6 +15,7 @@ from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound
 from starling_py.planner.distribute import distribute
 from starling_py.planner.errors import CannotDistribute, UnknownTable
+from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
 from starling_py.planner.rules.inline_ctes import inline_ctes
 from starling_py.planner.rules.join_order import order_joins
@@ -43,6 +44,7 @@ class Planner:
 
     def __init__(self) -> None:
         self._binder = Binder()
+        self._facts = FactsByTable()
 
     def close(self) -> None:
         self._binder.close()
@@ -73,7 +75,7 @@ class Planner:
         except UnknownTable as error:
             raise _with_nearest(error, source, catalog) from None
         bound_at = time.perf_counter()
-        stages = _stages(resolved, bound, Sizing(options))
+        stages = _stages(resolved, bound, Footers(self._facts), Sizing(options))
         return StagePlan(
             query=query,
             sql=sql,
@@ -132,32 +134,36 @@ def _with_nearest(error: UnknownTable, source: Source, catalog: Catalog) -> Unkn
     return UnknownTable(message, hint=hint)
 
 
-def _stages(resolved: _Resolved, bound: Bound, sizing: Sizing) -> tuple[Stage, ...]:
+def _stages(
+    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
+) -> tuple[Stage, ...]:
     try:
         if bound.plan is None:
             raise CannotDistribute(bound.reason)
-        return _distributed(resolved, bound, sizing)
+        return _distributed(resolved, bound, footers, sizing)
     except CannotDistribute as unknown:
         reason = unknown.reason
     except RecursionError:
         reason = "the statement is nested too deeply"
-    return (_whole(resolved, bound.result, sizing, reason, Estimate(rows=0.0, bytes=0.0)),)
+    return (_whole(resolved, bound.result, footers, sizing, reason, Estimate(rows=0.0, bytes=0.0)),)
 
 
-def _distributed(resolved: _Resolved, bound: Bound, sizing: Sizing) -> tuple[Stage, ...]:
+def _distributed(
+    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
+) -> tuple[Stage, ...]:
     names = Names()
     plan = adapt(bound.plan or {}, resolved.tables, names)
     types = [column.type for column in outputs(plan.root)]
     if types != [column.type for column in bound.result]:
         raise CannotDistribute("the plan's types are not those that DESCRIBE gives")
     for rule in _RULES:
-        plan = rule(plan)
-    estimator = Estimator(dict(plan.ctes))
+        plan = rule(plan, footers)
+    estimator = Estimator(footers, dict(plan.ctes))
     if sizing.options.tasks is None and sizing.fits_one_task(_scanned_bytes(plan, estimator)):
         relation = estimator.estimate(plan.root)
         estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
-        return (_whole(resolved, bound.result, sizing, "", estimate),)
-    return freeze(distribute(plan, estimator, sizing, names), sizing)
+        return (_whole(resolved, bound.result, footers, sizing, "", estimate),)
+    return freeze(distribute(plan, estimator, footers, sizing, names), footers, sizing)
 
 
 def _scanned_bytes(plan: Plan, estimator: Estimator) -> float:
@@ -173,10 +179,11 @@ def _scanned_bytes(plan: Plan, estimator: Estimator) -> float:
 def _whole(
     resolved: _Resolved,
     result: Sequence[ResultColumn],
+    footers: Footers,
     sizing: Sizing,
     reason: str,
     estimate: Estimate,
 ) -> Stage:
     columns = tuple(InputColumn(f"c{at}", column.type) for at, column in enumerate(result))
     tables = tuple(resolved.tables.items())
-    return whole_statement(resolved.text, columns, tables, estimate, sizing, reason)
+    return whole_statement(resolved.text, columns, tables, estimate, footers, sizing, reason)

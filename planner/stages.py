@@ -32,7 +32,6 @@ from starling_py.planner.algebra import (
     walk,
 )
 from starling_py.planner.clustering import range_conditions, share_of_ranges
-from starling_py.planner.pruning import kept_row_groups
 from starling_py.planner.sizing import Sizing, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
@@ -42,19 +41,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starling_py.planner.expressions import Column
+    from starling_py.planner.footers import Footers
     from starling_py.planner.fragments import Draft
 
 __all__ = ["freeze", "input_columns", "scan_column", "whole_statement"]
 
 
-def freeze(drafts: Sequence[Draft], sizing: Sizing) -> tuple[Stage, ...]:
+def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[Stage, ...]:
     """Return the stages of finished drafts."""
-    estimator = _StageEstimator()
+    estimator = _StageEstimator(footers)
     stages = []
     for draft in drafts:
         made = statement(draft.fragment.node)
         reads = tuple(
-            _input(f"input_{at}", leaf, draft.fragment.tasks, sizing)
+            _input(f"input_{at}", leaf, draft.fragment.tasks, footers, sizing)
             for at, leaf in enumerate(made.leaves)
         )
         relation = estimator.of_draft(draft)
@@ -94,6 +94,7 @@ def whole_statement(
     columns: Sequence[InputColumn],
     tables: Sequence[tuple[str, Table]],
     relation: Estimate,
+    footers: Footers,
     sizing: Sizing,
     reason: str,
 ) -> Stage:
@@ -112,6 +113,7 @@ def whole_statement(
             Scan(table, ()),
             tuple(scan_column(column.name, column) for column in table.columns),
             1,
+            footers,
             sizing,
         )
         for name, table in tables
@@ -130,13 +132,15 @@ def whole_statement(
     )
 
 
-def _input(name: str, leaf: Scan | StageRead, tasks: int, sizing: Sizing) -> StageInput:
+def _input(
+    name: str, leaf: Scan | StageRead, tasks: int, footers: Footers, sizing: Sizing
+) -> StageInput:
     if isinstance(leaf, StageRead):
         return ExchangeRead(
             name, leaf.stage, leaf.output, leaf.delivery, input_columns(leaf.columns)
         )
     columns = tuple(scan_column(item.name, item.column) for item in leaf.scanned)
-    return _scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, sizing)
+    return _scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)
 
 
 def _with_constants(file: FileRange, wanted: list[int]) -> FileRange:
@@ -144,15 +148,20 @@ def _with_constants(file: FileRange, wanted: list[int]) -> FileRange:
 
 
 def _scan_read(
-    name: str, scan: Scan, columns: tuple[ScanColumn, ...], tasks: int, sizing: Sizing
+    name: str,
+    scan: Scan,
+    columns: tuple[ScanColumn, ...],
+    tasks: int,
+    footers: Footers,
+    sizing: Sizing,
 ) -> ScanRead:
     total = sum(len(file.row_groups) for file in scan.table.files)
-    kept = kept_row_groups(scan)
+    kept = footers.kept(scan)
     if scan.cut is None:
         splits = cut(kept, tasks, within_row_groups=sizing.options.tasks is not None)
         conditions: tuple[str, ...] = ()
     else:
-        splits = tuple(whole_row_groups(share) for share in share_of_ranges(scan, scan.cut))
+        splits = tuple(whole_row_groups(share) for share in share_of_ranges(scan, scan.cut, kept))
         conditions = range_conditions(scan.cut)
     # Constants of columns that are not read are not carried.
     hive = [c.name for c in scan.table.columns if c.source is ColumnSource.HIVE]
@@ -178,9 +187,9 @@ def _scan_read(
 class _StageEstimator:
     """Estimates a draft's rows, with what is known of the drafts that it reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, footers: Footers) -> None:
         self._drafts: dict[int, tuple[Draft, Relation]] = {}
-        self._estimator = Estimator(stage_reads=self._of_read)
+        self._estimator = Estimator(footers, stage_reads=self._of_read)
 
     def of_draft(self, draft: Draft) -> Relation:
         made = self._estimator.estimate(draft.fragment.node)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
@@ -29,35 +28,20 @@ from starling_py.planner.algebra import (
     outputs,
 )
 from starling_py.planner.expressions import Call, Cast, Column, Expression, Literal
+from starling_py.planner.footers import ColumnFacts, Footers, number
 from starling_py.planner.tables import ColumnSource
 from starling_py.planner.types import estimated_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["ColumnFacts", "Estimator", "Relation"]
+__all__ = ["Estimator", "Relation"]
 
 _GUESS = 0.3
 _GUESS_EQUAL = 0.05
 _GUESS_LIKE = 0.1
 _GUESS_NULL = 0.05
 _GUESS_STRING_RANGE = 0.2
-_MOST_BITS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnFacts:
-    """What is thought of a column: distinct values, range, whether NULL may occur, bytes a value.
-
-    ``origin`` is the number of rows of the table that the values come from.
-    """
-
-    distinct: float
-    low: float | None
-    high: float | None
-    nullable: bool
-    origin: float
-    width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +73,11 @@ class Estimator:
 
     def __init__(
         self,
+        footers: Footers,
         ctes: Mapping[int, Node] | None = None,
         stage_reads: Callable[[StageRead], tuple[Relation, tuple[Column, ...]]] | None = None,
     ) -> None:
+        self._footers = footers
         self._ctes = dict(ctes or {})
         self._stage_reads = stage_reads
         self._known: dict[int, tuple[Node, Relation]] = {}
@@ -153,29 +139,8 @@ class Estimator:
                 distinct = max(1.0, float(len(values)))
                 facts[item.name] = replace(_unknown(column, rows), distinct=distinct)
                 continue
-            facts[item.name] = self._scanned(node, item.column.name, column, rows)
+            facts[item.name] = self._footers.column(node.table, item.column.name, column.type)
         return filtered(Relation(rows, facts), node.conditions)
-
-    def _scanned(self, node: Scan, name: str, column: Column, rows: float) -> ColumnFacts:
-        ranges = node.table.column_ranges(name)
-        bytes_per_row = node.table.column_bytes(name) / rows if rows else 0.0
-        nullable = not all(r.nulls == 0 for r in ranges)
-        low, high = None, None
-        if ranges and all(r.minimum is not None and r.maximum is not None for r in ranges):
-            numbers = [n for r in ranges for n in (number(r.minimum), number(r.maximum))]
-            if all(n is not None for n in numbers):
-                low = min(n for n in numbers if n is not None)
-                high = max(n for n in numbers if n is not None)
-        distinct = max(rows, 1.0)
-        # A dictionary needs log2(distinct) bits a value, so few bits mean few values.
-        bits = 8.0 * bytes_per_row
-        if 0.0 < bits < _MOST_BITS:
-            distinct = min(distinct, 2.0**bits + 1.0)
-        if low is not None and high is not None:
-            step = 0.01 if column.type.startswith("DECIMAL") else 1.0
-            distinct = min(distinct, (high - low) / step + 1.0)
-        width = max(float(estimated_width(column.type)), bytes_per_row)
-        return ColumnFacts(distinct, low, high, nullable, rows, width)
 
     def join(self, node: Join, left: Relation, right: Relation) -> Relation:
         """Return what a join of two estimated sides is expected to give."""
@@ -288,13 +253,6 @@ def _behind(expression: Expression) -> Column | None:
 def _renamed(relation: Relation, old: tuple[Column, ...], new: tuple[Column, ...]) -> Relation:
     names = {a.name: b.name for a, b in zip(old, new, strict=True)}
     return Relation(relation.rows, {names[a.name]: relation.columns[a.name] for a in old})
-
-
-def number(value: object) -> float | None:
-    """Return a comparable value as a number, or ``None``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        return None
-    return float(value)
 
 
 def scaled(relation: Relation, rows: float) -> Relation:

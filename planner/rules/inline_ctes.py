@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
     CteRead,
@@ -15,10 +16,13 @@ from starling_py.planner.algebra import (
     walk,
 )
 
+if TYPE_CHECKING:
+    from starling_py.planner.footers import Footers
+
 __all__ = ["inline_ctes"]
 
 
-def inline_ctes(plan: Plan) -> Plan:
+def inline_ctes(plan: Plan, _: Footers) -> Plan:
     """Return the plan with only those CTEs that have several readers.
 
     One that a user declares MATERIALIZED and reads once is inlined too: it still runs once.

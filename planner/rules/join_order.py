@@ -8,6 +8,7 @@ can where it leaves few rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
     Condition,
@@ -26,6 +27,9 @@ from starling_py.planner.algebra import (
 from starling_py.planner.expressions import Call, Expression, references
 from starling_py.planner.statistics import Estimator, Relation
 
+if TYPE_CHECKING:
+    from starling_py.planner.footers import Footers
+
 __all__ = ["order_joins"]
 
 _GROWTH_PENALTY = 4.0
@@ -34,9 +38,9 @@ _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _JOINABLE = frozenset(("=", "IS NOT DISTINCT FROM", *_FLIPPED))
 
 
-def order_joins(plan: Plan) -> Plan:
+def order_joins(plan: Plan, footers: Footers) -> Plan:
     """Return the plan with its inner joins in the order of least expected rows."""
-    estimator = Estimator(dict(plan.ctes))
+    estimator = Estimator(footers, dict(plan.ctes))
 
     def ordered(node: Node) -> Node:
         return with_columns(_ordered(node, estimator), outputs(node))

@@ -42,10 +42,12 @@ from starling_py.planner.types import estimated_width
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from starling_py.planner.footers import Footers
+
 __all__ = ["prune_columns"]
 
 
-def prune_columns(plan: Plan) -> Plan:
+def prune_columns(plan: Plan, _: Footers) -> Plan:
     """Return the plan in which every operator computes only what is used above it.
 
     Raises

@@ -5,6 +5,8 @@ Without them joins stand next to each other, and equal values have one name.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starling_py.planner.algebra import (
     Condition,
     CteRead,
@@ -31,12 +33,15 @@ from starling_py.planner.expressions import (
     substitute,
 )
 
+if TYPE_CHECKING:
+    from starling_py.planner.footers import Footers
+
 __all__ = ["drop_renames"]
 
 Renaming = dict[str, Expression]
 
 
-def drop_renames(plan: Plan) -> Plan:
+def drop_renames(plan: Plan, _: Footers) -> Plan:
     """Return the plan without projections that only rename, drop or pass columns.
 
     Those at the root and below a set operation stay: there the columns' order matters.

@@ -6,6 +6,8 @@ mark is NULL where a NULL is compared: that is an ANTI join only when no compari
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starling_py.planner.algebra import (
     Filter,
     Group,
@@ -21,12 +23,15 @@ from starling_py.planner.algebra import (
 from starling_py.planner.expressions import Call, Column, Expression, Literal
 from starling_py.planner.statistics import Estimator
 
+if TYPE_CHECKING:
+    from starling_py.planner.footers import Footers
+
 __all__ = ["simplify_marks"]
 
 
-def simplify_marks(plan: Plan) -> Plan:
+def simplify_marks(plan: Plan, footers: Footers) -> Plan:
     """Return the plan with SEMI and ANTI joins for filtered marks, and no DISTINCT below them."""
-    estimator = Estimator(dict(plan.ctes))
+    estimator = Estimator(footers, dict(plan.ctes))
 
     def change(node: Node) -> Node:
         match node:

@@ -31,6 +31,7 @@ TABLES = {
     # Unique keys, none NULL: 0 to 59.
     "u": "SELECT i::BIGINT AS uk, 'name ' || i AS name, i % 5 AS grp "
     "FROM range({first}, {last}) AS t(i)",
+    "few": "SELECT i AS a FROM range({first}, {last}) AS t(i) WHERE i % 20 = 0",
     "no_nulls": "SELECT i % 8 AS k3 FROM range({first}, {last}) AS t(i)",
     "only_nulls": "SELECT NULL::BIGINT AS k4, i AS id4 FROM range({first}, {last}) AS t(i)",
     "empty": "SELECT i AS k5, i AS id5 FROM range({first}, {last}) AS t(i) WHERE i < 0",

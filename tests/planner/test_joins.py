@@ -1,4 +1,4 @@
-"""Every cell of the table of what may be cut and replicated, with NULLs, duplicates, empty sides."""
+"""Each cell of the table of what may be cut and replicated: NULLs, duplicates, empty sides."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ JOINS = {
     "unequal left": "SELECT * FROM {l} LEFT JOIN {r} ON {lk} > {rk}",
     "more than one": "SELECT * FROM {l} LEFT JOIN {r} ON {lk} = {rk} AND {lk} + {rk} > 9",
     "product": "SELECT * FROM {l}, {r}",
-    "grouped": "SELECT {lk}, count(*), count({rk}) FROM {l} FULL JOIN {r} ON {lk} = {rk} GROUP BY 1",
+    "grouped": "SELECT {lk}, count(*), count({rk}) FROM {l} FULL JOIN {r} ON {lk} = {rk} "
+    "GROUP BY 1",
     "twice": "SELECT a.{lk}, b.{rk}, c.uk FROM {l} a JOIN {r} b ON a.{lk} = b.{rk} "
     "LEFT JOIN u c ON c.uk = a.{lk} WHERE c.grp < 4",
     "single": "SELECT *, (SELECT name FROM u WHERE uk = {lk}) AS one FROM {l}",
@@ -107,5 +108,9 @@ def test_scalar_subquery_with_two_rows_is_an_error(world: World, tasks: int) -> 
 
 
 def test_small_tables_are_read_whole_by_every_task(world: World) -> None:
-    plan = world.check("SELECT * FROM l JOIN u ON uk = k", 3, small_rows=20_000)
-    assert [stage.tasks for stage in plan.stages] == [1]
+    sql = "SELECT * FROM l JOIN (VALUES (1), (2)) AS v(a) ON a = k"
+    assert [stage.tasks for stage in world.check(sql, 3).stages] == [3]
+    plan = world.check("SELECT * FROM l JOIN few ON a = k", 3, small_rows=20_000)
+    assert [stage.tasks for stage in plan.stages] == [3]
+    plan = world.check("SELECT * FROM l JOIN few ON a = k", 3)
+    assert [stage.tasks for stage in plan.stages] == [3, 3]
