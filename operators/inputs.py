@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 
     from starling_py.shuffle.objects import ObjectStore
 
-__all__ = ["bound_inputs"]
+__all__ = ["BoundInputs", "bound_inputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundInputs:
+    """The number of rows of all inputs, and what the statement needs in front of it."""
+
+    rows: int
+    preface: str
 
 
 @contextmanager
@@ -31,24 +40,36 @@ def bound_inputs(
     store: ObjectStore,
     inputs: Sequence[TaskInput],
     check: Callable[[], None],
-) -> Iterator[int]:
-    """Bind ``inputs`` and yield the number of their rows; afterwards nothing of them is left.
+    *,
+    in_text: bool = False,
+) -> Iterator[BoundInputs]:
+    """Bind ``inputs``; afterwards nothing of them is left.
 
-    ``check`` is called before each input and raises to stop.
+    Parameters
+    ----------
+    check
+        Called before each input; raises to stop.
+    in_text
+        Put scans in front of the statement instead of making views of them: DuckDB binds a view
+        once more than the statement, and opens its files each time.
     """
     undo: list[Callable[[], object]] = []
+    texts: list[str] = []
     rows = 0
     try:
         for wanted in inputs:
             check()
             if isinstance(wanted, ScanInput):
                 check_files(wanted)
-                _bind_scan(connection, wanted)
-                undo.append(_dropper(connection, wanted.name))
+                if in_text:
+                    texts.append(f"{identifier(wanted.name)} AS ({scan_relation(wanted)})")
+                else:
+                    _bind_scan(connection, wanted)
+                    undo.append(_dropper(connection, wanted.name))
                 rows += sum(file.last_row - file.first_row for file in wanted.files)
             else:
                 rows += _bind_shuffle(connection, store, wanted, undo)
-        yield rows
+        yield BoundInputs(rows, f"WITH {', '.join(texts)} " if texts else "")
     finally:
         for step in reversed(undo):
             step()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import duckdb
 
 from starling_py.operators.errors import Cancelled, TaskFailed, TaskTimedOut
 from starling_py.operators.failures import typed_error
@@ -22,13 +25,13 @@ from starling_py.operators.task import (
 from starling_py.shuffle.errors import Origin, StarlingError
 from starling_py.shuffle.format import Producer
 from starling_py.shuffle.partition import partition_expression
-from starling_py.shuffle.split import split_by_partition
+from starling_py.shuffle.split import split_batches, split_by_partition
 from starling_py.shuffle.write import commit_partitions
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable, Sequence
 
-    import duckdb
     import pyarrow as pa
 
     from starling_py.operators.instance import Instance
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["run_task"]
 
 _NUMBERS = "starling_partition_"
+_BATCH_ROWS = 1 << 17
+"""What ``split_batches`` works best with."""
 
 
 def run_task(
@@ -75,14 +80,12 @@ def run_task(
     try:
         check()
         with instance.prepared(spec) as connection:
-            with bound_inputs(connection, store, spec.inputs, check) as rows_in:
-                watch.lap("input")
-                table = _answer(connection, spec, instance)
-                rows_out = table.num_rows
-                watch.lap("statement")
+            work = _Work(spec, store, instance, connection, check, watch)
+            partitions = work.partitions()
+            rows_in, rows_out = work.rows_in, work.rows_out
             check()
             _check_scans(spec)
-            index = _commit(spec, table, store)
+            index = _commit(spec, partitions, store)
             watch.lap("output")
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -97,27 +100,91 @@ def run_task(
     return _report(spec, worker, metrics, index, failure)
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, spec: TaskSpec, instance: Instance) -> pa.Table:
-    hashed = [
-        (number, output)
-        for number, output in enumerate(spec.outputs)
-        if isinstance(output, HashPartitioning)
-    ]
-    statement = spec.statement.rstrip().rstrip(";")
-    if hashed:
-        names = ", ".join(identifier(column.name) for column in spec.columns)
-        numbers = ", ".join(
-            f"{partition_expression(output.keys, output.count, spread_nulls=output.spread_nulls)}"
-            f" AS {_NUMBERS}{number}"
-            for number, output in hashed
-        )
-        # The line break ends a comment that the statement may end with.
-        statement = f"SELECT *, {numbers} FROM ({statement}\n) AS answer({names})"
-    relation = connection.sql(statement)
-    _check_columns(relation, spec, len(hashed), instance)
+@dataclass(slots=True)
+class _Work:
+    """The statement of one attempt, from its inputs to the partitions of its outputs."""
+
+    spec: TaskSpec
+    store: ObjectStore
+    instance: Instance
+    connection: duckdb.DuckDBPyConnection
+    check: Callable[[], None]
+    watch: Stopwatch
+    rows_in: int = 0
+    rows_out: int = 0
+
+    def partitions(self) -> list[pa.Table]:
+        if not self.spec.composed:
+            return self._run(in_text=False)
+        try:
+            return self._run(in_text=True)
+        except duckdb.BinderException as error:
+            # Files with a column of the name of one of DuckDB's virtual columns need a view.
+            if "file_row_number" not in str(error) and "file_index" not in str(error):
+                raise
+            return self._run(in_text=False)
+
+    def _run(self, *, in_text: bool) -> list[pa.Table]:
+        spec = self.spec
+        with bound_inputs(
+            self.connection, self.store, spec.inputs, self.check, in_text=in_text
+        ) as bound:
+            self.rows_in = bound.rows
+            self.watch.lap("input")
+            hashed = [
+                (number, output)
+                for number, output in enumerate(spec.outputs)
+                if isinstance(output, HashPartitioning)
+            ]
+            statement = bound.preface + spec.statement.rstrip().rstrip(";")
+            relation = self.connection.sql(_with_numbers(statement, spec, hashed))
+            _check_columns(relation, spec, len(hashed), self.instance)
+            if len(hashed) == len(spec.outputs) == 1:
+                made = _split_stream(relation, *hashed[0])
+            else:
+                made = _split_table(relation, spec)
+            self.rows_out = sum(table.num_rows for table in made) // len(spec.outputs)
+            self.watch.lap("statement")
+        return made
+
+
+def _with_numbers(
+    statement: str, spec: TaskSpec, hashed: Sequence[tuple[int, HashPartitioning]]
+) -> str:
+    """Return the statement with a column of partition numbers for each output by hash."""
+    if not hashed:
+        return statement
+    names = ", ".join(identifier(column.name) for column in spec.columns)
+    numbers = ", ".join(
+        f"{partition_expression(output.keys, output.count, spread_nulls=output.spread_nulls)}"
+        f" AS {_NUMBERS}{number}"
+        for number, output in hashed
+    )
+    # The line break ends a comment that the statement may end with.
+    return f"SELECT *, {numbers} FROM ({statement}\n) AS answer({names})"
+
+
+def _split_stream(
+    relation: duckdb.DuckDBPyRelation, number: int, output: HashPartitioning
+) -> list[pa.Table]:
+    """Return the partitions of the only output; the answer is never whole in memory twice."""
+    reader = relation.to_arrow_reader(_BATCH_ROWS)
+    return split_batches(reader, reader.schema, f"{_NUMBERS}{number}", output.count)
+
+
+def _split_table(relation: duckdb.DuckDBPyRelation, spec: TaskSpec) -> list[pa.Table]:
+    """Return the partitions of several outputs, or of one that is not by hash."""
     table = relation.to_arrow_table()
-    numbered = [f"{_NUMBERS}{number}" for number, _ in hashed]
-    return table.rename_columns([column.name for column in spec.columns] + numbered)
+    names = [column.name for column in spec.columns]
+    table = table.rename_columns(names + table.column_names[len(names) :])
+    partitions: list[pa.Table] = []
+    for number, output in enumerate(spec.outputs):
+        if isinstance(output, HashPartitioning):
+            numbers = f"{_NUMBERS}{number}"
+            partitions += split_by_partition(table.select([*names, numbers]), numbers, output.count)
+        else:
+            partitions.append(table.select(names))
+    return partitions
 
 
 def _check_columns(
@@ -134,16 +201,7 @@ def _check_columns(
             raise TaskFailed(f"column {column.name} is {actual}, {column.type} was declared")
 
 
-def _commit(spec: TaskSpec, table: pa.Table, store: ObjectStore) -> ObjectIndex:
-    names = [column.name for column in spec.columns]
-    data = table.select(names)
-    partitions: list[pa.Table] = []
-    for number, output in enumerate(spec.outputs):
-        if isinstance(output, HashPartitioning):
-            numbers = f"{_NUMBERS}{number}"
-            partitions += split_by_partition(table.select([*names, numbers]), numbers, output.count)
-        else:
-            partitions.append(data)
+def _commit(spec: TaskSpec, partitions: list[pa.Table], store: ObjectStore) -> ObjectIndex:
     producer = Producer(spec.query, spec.stage, spec.task, spec.nonce)
     return commit_partitions(store, spec.key, producer, partitions)
 

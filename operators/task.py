@@ -152,6 +152,9 @@ class TaskSpec(msgspec.Struct, frozen=True):
     ``nonce`` differs between attempts, ``key`` does not. ``roots`` are the percent-encoded folders
     that the statement may read. ``memory_limit`` is DuckDB's, in bytes. ``deadline`` is seconds
     since the epoch.
+
+    A ``composed`` statement is the planner's and not the user's: it begins with SELECT and names
+    each of its scans once, so that these can stand in front of it as common table expressions.
     """
 
     query: str
@@ -169,6 +172,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
     threads: int
     memory_limit: int
     deadline: float
+    composed: bool = False
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from starling_py.planner.footers import Footers
     from starling_py.planner.pruning import KeptRowGroup
 
-__all__ = ["Extent", "common_bounds", "extents", "range_conditions", "ranged", "share_of_ranges"]
+__all__ = ["Extent", "common_bounds", "extents", "ranged", "share_of_ranges"]
 
 _MOST_READ = 1.5
 """How much more bytes than there are the tasks may read together."""
+_OFF_FOR_CLEAN = 0.35
+"""How much of a share a bound may be off to be one that no row group spans."""
 _MOST_SKEW = 2.0
 """How much more than the average one task may read."""
 
@@ -81,26 +83,40 @@ def _shared_scan(node: Node) -> Scan | None:
 def common_bounds(sides: Sequence[tuple[Extent, ...]], tasks: int) -> tuple[int, ...] | None:
     """Return bounds that cut all sides into tasks of about equal bytes, or ``None``.
 
-    The bounds are those at which the largest side's row groups begin. ``None`` means that the
-    tasks would read too much twice, or too unequal shares.
+    A bound is where a row group of the largest side begins; best one that no row group of any
+    side spans, which is where files end that were written range by range. ``None`` means that
+    the tasks would read too much twice, or too unequal shares.
     """
     largest = max(sides, key=lambda side: sum(extent.bytes for extent in side))
     total = sum(extent.bytes for extent in largest)
     if tasks < 2 or not total:
         return None
-    bounds: list[int] = []
+    clean = _clean_cuts(sides)
+    cuts: list[tuple[float, bool, int]] = []
     before = 0
     for extent in sorted(largest, key=lambda extent: (extent.low, extent.high)):
-        wanted = total * (len(bounds) + 1) / tasks
-        # The row group begins at or behind the next share's begin, to the nearest.
-        if before + extent.bytes / 2 >= wanted and (not bounds or extent.low > bounds[-1]):
-            bounds.append(extent.low)
+        cuts.append((before * tasks / total, extent.low in clean, extent.low))
         before += extent.bytes
-        if len(bounds) == tasks - 1:
-            break
-    if len(bounds) < tasks - 1 or not acceptable(sides, tuple(bounds)):
-        return None
-    return tuple(bounds)
+    bounds: list[int] = []
+    for task in range(1, tasks):
+        later = [cut for cut in cuts if not bounds or cut[2] > bounds[-1]]
+        near = [cut for cut in later if cut[1] and abs(cut[0] - task) <= _OFF_FOR_CLEAN]
+        best = min(near or later, key=lambda cut: abs(cut[0] - task), default=None)
+        if best is None or best[2] == cuts[0][2]:
+            return None
+        bounds.append(best[2])
+    return tuple(bounds) if acceptable(sides, tuple(bounds)) else None
+
+
+def _clean_cuts(sides: Sequence[tuple[Extent, ...]]) -> set[int]:
+    """Return the values that are above all of some row groups and not above any of the others."""
+    cuts = set()
+    reached: int | None = None
+    for extent in sorted((e for side in sides for e in side), key=lambda e: (e.low, e.high)):
+        if reached is not None and extent.low > reached:
+            cuts.add(extent.low)
+        reached = extent.high if reached is None else max(reached, extent.high)
+    return cuts
 
 
 def acceptable(sides: Sequence[tuple[Extent, ...]], bounds: tuple[int, ...]) -> bool:
@@ -136,13 +152,20 @@ def ranged(fragment: Fragment, key: Column, bounds: tuple[int, ...]) -> Fragment
     )
 
 
-def share_of_ranges(
-    scan: Scan, cut: RangeCut, kept: Sequence[KeptRowGroup]
-) -> tuple[tuple[KeptRowGroup, ...], ...]:
-    """Return for each task those of the kept row groups that may hold rows of its range."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The row groups of one task, and the SQL condition on their rows, or an empty one for all."""
+
+    row_groups: tuple[KeptRowGroup, ...]
+    condition: str
+
+
+def share_of_ranges(scan: Scan, cut: RangeCut, kept: Sequence[KeptRowGroup]) -> tuple[Share, ...]:
+    """Return each task's share of the kept row groups; each row passes exactly one condition."""
     item = next(item for item in scan.scanned if item.name == cut.column)
     ranges = scan.table.column_ranges(item.column.name)
     shares: list[list[KeptRowGroup]] = [[] for _ in range(len(cut.bounds) + 1)]
+    shared = [False] * len(shares)
     for row_group in kept:
         known = ranges[row_group.index]
         tasks = set(range(len(shares)))
@@ -151,13 +174,17 @@ def share_of_ranges(
         if known.nulls != 0:
             # The first task takes the NULLs, which no range shows.
             tasks.add(0)
-        for task in sorted(tasks):
+        for task in tasks:
             shares[task].append(row_group)
-    return tuple(map(tuple, shares))
+            shared[task] = shared[task] or len(tasks) > 1
+    conditions = _conditions(cut)
+    return tuple(
+        Share(tuple(share), conditions[task] if shared[task] else "")
+        for task, share in enumerate(shares)
+    )
 
 
-def range_conditions(cut: RangeCut) -> tuple[str, ...]:
-    """Return for each task the SQL condition on its rows; each row passes exactly one of them."""
+def _conditions(cut: RangeCut) -> tuple[str, ...]:
     name = quoted(cut.column)
     first, *_ = cut.bounds
     conditions = [f"({name} < {first} OR {name} IS NULL)"]

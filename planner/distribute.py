@@ -53,6 +53,8 @@ __all__ = ["distribute"]
 
 _TIMES_SMALLER = 10
 """A table that every task reads whole is by so much smaller than the largest one."""
+_FEW_READERS = 2
+"""So many tasks read a small table each for itself; for more of them a stage reads it once."""
 _FEW_GROUPS = 2_000
 """So many groups are merged by one task: an exchange would cost more than it gains."""
 _WORTH_GROUPING = 0.75
@@ -213,7 +215,7 @@ class _Distributor:
         chosen = placement.choose()
         match chosen.way:
             case Way.IN_PLACE:
-                pass
+                left, right = self._read_once(left, right), self._read_once(right, left)
             case Way.REPLICATE_RIGHT:
                 right = self.whole(right) if right.spread is not Spread.EVERY else right
             case Way.REPLICATE_LEFT:
@@ -227,6 +229,12 @@ class _Distributor:
                 right = self._cut(right, chosen.right_keys, chosen.bounds)
         joined = replace(node, left=left.node, right=right.node)
         return placement.result(joined, left, right, chosen)
+
+    def _read_once(self, side: Fragment, other: Fragment) -> Fragment:
+        """Return a side that every task could read, read by one task where the others are many."""
+        if side.spread is Spread.EVERY and other.is_parallel and other.tasks > _FEW_READERS:
+            return self.whole(side)
+        return side
 
     def _hash_sides(
         self, node: Join, left: Fragment, right: Fragment, placement: JoinPlacement, chosen: Choice

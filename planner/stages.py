@@ -31,7 +31,7 @@ from starling_py.planner.algebra import (
     StageRead,
     walk,
 )
-from starling_py.planner.clustering import range_conditions, share_of_ranges
+from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.sizing import Sizing, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
@@ -69,6 +69,7 @@ def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[S
                 tasks=draft.fragment.tasks,
                 threads=sizing.threads(draft.fragment.tasks),
                 estimate=Estimate(rows=relation.rows, bytes=relation.bytes),
+                composed=True,
             )
         )
     return tuple(stages)
@@ -161,8 +162,9 @@ def _scan_read(
         splits = cut(kept, tasks, within_row_groups=sizing.options.tasks is not None)
         conditions: tuple[str, ...] = ()
     else:
-        splits = tuple(whole_row_groups(share) for share in share_of_ranges(scan, scan.cut, kept))
-        conditions = range_conditions(scan.cut)
+        shares = share_of_ranges(scan, scan.cut, kept)
+        splits = tuple(whole_row_groups(share.row_groups) for share in shares)
+        conditions = tuple(share.condition for share in shares)
     # Constants of columns that are not read are not carried.
     hive = [c.name for c in scan.table.columns if c.source is ColumnSource.HIVE]
     wanted = [

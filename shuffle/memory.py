@@ -7,8 +7,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from starling_py.shuffle.errors import (
     CorruptObject,
     ObjectExists,
@@ -24,6 +22,8 @@ from starling_py.shuffle.spill import SpillFiles
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
     from starling_py.shuffle.index import ObjectIndex
 
@@ -115,13 +115,12 @@ class MemoryStore:
         written = 0
         try:
             self._refuse_taken(check_key(key))
-            held = pa.concat_tables(partitions).get_total_buffer_size()
             with self._lock:
                 number = next(self._numbers)
-                fits = self._reserve(held)
+                fits = self._reserve(size)
             stored: _Object
             if fits:
-                stored = _Tables(number, size, held, index, tuple(partitions))
+                stored = _Tables(number, size, size, index, tuple(partitions))
             else:
                 encoded = encode_object(producer_of(key, index.nonce), partitions)
                 self._files.put(key, number, encoded.parts)

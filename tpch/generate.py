@@ -39,8 +39,8 @@ class Generated:
 
 
 def default_parts(scale: float) -> int:
-    """Return the files per large table: at least four, and lineitem files of about 120 MB."""
-    return max(4, math.ceil(2 * scale))
+    """Return the files per large table: at least eight, and lineitem files of about 120 MB."""
+    return max(8, math.ceil(2 * scale))
 
 
 def generate(

@@ -117,6 +117,7 @@ def task_spec(
         threads=stage.threads,
         memory_limit=memory_limit,
         deadline=deadline,
+        composed=stage.composed,
     )
 
 
