@@ -7,7 +7,7 @@ same bounds meet in the same tasks without an exchange.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,10 @@ from starling_py.planner.types import INTEGERS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starling_py.planner.footers import Footers
+    from starling_py.planner.footers import Extent, Extents, Footers
     from starling_py.planner.pruning import KeptRowGroup
 
-__all__ = ["Extent", "common_bounds", "extents", "ranged", "share_of_ranges"]
+__all__ = ["common_bounds", "extents", "ranged", "share_of_ranges"]
 
 _MOST_READ = 1.5
 """How much more bytes than there are the tasks may read together."""
@@ -35,16 +35,7 @@ _MOST_SKEW = 2.0
 """How much more than the average one task may read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """The key range of one row group, and its bytes."""
-
-    low: int
-    high: int
-    bytes: int
-
-
-def extents(fragment: Fragment, key: Expression, footers: Footers) -> tuple[Extent, ...] | None:
+def extents(fragment: Fragment, key: Expression, footers: Footers) -> Extents | None:
     """Return the key ranges of what a fragment's tasks share, or ``None`` where it has none.
 
     That is a column of the one scan that the tasks share, of an integer type, with its range
@@ -58,14 +49,10 @@ def extents(fragment: Fragment, key: Expression, footers: Footers) -> tuple[Exte
     item = next((item for item in scan.scanned if item.name == key.name), None)
     if item is None or item.column.source is not ColumnSource.FILE:
         return None
-    ranges = scan.table.column_ranges(item.column.name)
-    found = []
-    for kept in footers.kept(scan):
-        known = ranges[kept.index]
-        if not isinstance(known.minimum, int) or not isinstance(known.maximum, int):
-            return None
-        found.append(Extent(known.minimum, known.maximum, kept.row_group.bytes))
-    return tuple(found)
+    every = footers.extents(scan.table, item.column.name)
+    if every is None:
+        return None
+    return tuple(every[kept.index] for kept in footers.kept(scan))
 
 
 def _shared_scan(node: Node) -> Scan | None:
@@ -80,7 +67,7 @@ def _shared_scan(node: Node) -> Scan | None:
     return scan
 
 
-def common_bounds(sides: Sequence[tuple[Extent, ...]], tasks: int) -> tuple[int, ...] | None:
+def common_bounds(sides: Sequence[Extents], tasks: int) -> tuple[int, ...] | None:
     """Return bounds that cut all sides into tasks of about equal bytes, or ``None``.
 
     A bound is where a row group of the largest side begins; best one that no row group of any
@@ -92,34 +79,44 @@ def common_bounds(sides: Sequence[tuple[Extent, ...]], tasks: int) -> tuple[int,
     if tasks < 2 or not total:
         return None
     clean = _clean_cuts(sides)
-    cuts: list[tuple[float, bool, int]] = []
+    begins: list[int] = []
+    shares: list[float] = []
     before = 0
-    for extent in sorted(largest, key=lambda extent: (extent.low, extent.high)):
-        cuts.append((before * tasks / total, extent.low in clean, extent.low))
+    for extent in sorted(largest, key=_by_low):
+        if not begins or extent.low > begins[-1]:
+            begins.append(extent.low)
+            shares.append(before * tasks / total)
         before += extent.bytes
     bounds: list[int] = []
     for task in range(1, tasks):
-        later = [cut for cut in cuts if not bounds or cut[2] > bounds[-1]]
-        near = [cut for cut in later if cut[1] and abs(cut[0] - task) <= _OFF_FOR_CLEAN]
-        best = min(near or later, key=lambda cut: abs(cut[0] - task), default=None)
-        if best is None or best[2] == cuts[0][2]:
+        first = bisect_right(begins, bounds[-1]) if bounds else 1
+        low = max(first, bisect_left(shares, task - _OFF_FOR_CLEAN))
+        high = max(low, bisect_right(shares, task + _OFF_FOR_CLEAN))
+        near = [at for at in range(low, high) if begins[at] in clean]
+        middle = bisect_left(shares, task)
+        near = near or [at for at in (middle - 1, middle) if first <= at < len(begins)]
+        if not near:
             return None
-        bounds.append(best[2])
+        bounds.append(begins[min(near, key=lambda at: abs(shares[at] - task))])
     return tuple(bounds) if acceptable(sides, tuple(bounds)) else None
 
 
-def _clean_cuts(sides: Sequence[tuple[Extent, ...]]) -> set[int]:
+def _by_low(extent: Extent) -> tuple[int, int]:
+    return extent.low, extent.high
+
+
+def _clean_cuts(sides: Sequence[Extents]) -> set[int]:
     """Return the values that are above all of some row groups and not above any of the others."""
     cuts = set()
     reached: int | None = None
-    for extent in sorted((e for side in sides for e in side), key=lambda e: (e.low, e.high)):
+    for extent in sorted((e for side in sides for e in side), key=_by_low):
         if reached is not None and extent.low > reached:
             cuts.add(extent.low)
         reached = extent.high if reached is None else max(reached, extent.high)
     return cuts
 
 
-def acceptable(sides: Sequence[tuple[Extent, ...]], bounds: tuple[int, ...]) -> bool:
+def acceptable(sides: Sequence[Extents], bounds: tuple[int, ...]) -> bool:
     """Return whether tasks cut at ``bounds`` read little twice, and about equal shares."""
     total = 0
     shares = [0] * (len(bounds) + 1)

@@ -7,16 +7,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from starling_py.planner.pruning import KeptRowGroup, kept_row_groups
+from starling_py.planner.pruning import KeptRowGroup, kept_row_groups, row_groups
 from starling_py.planner.types import estimated_width
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import MutableMapping, Sequence
 
     from starling_py.planner.algebra import Scan
-    from starling_py.planner.tables import Table
+    from starling_py.planner.tables import ColumnRange, Table
 
-__all__ = ["ColumnFacts", "FactsByTable", "Footers", "number"]
+__all__ = ["ColumnFacts", "Extent", "Extents", "FactsByTable", "Footers", "number"]
 
 _MOST_BITS = 20.0
 
@@ -36,17 +36,44 @@ class ColumnFacts:
     width: float
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The range of an integer column in one row group, and the row group's bytes."""
+
+    low: int
+    high: int
+    bytes: int
+
+
+Extents = tuple[Extent, ...]
+
+
 class FactsByTable:
-    """Facts of columns, kept for as long as the catalog keeps the table."""
+    """What footers say of tables, kept for as long as the catalog keeps the table."""
 
     def __init__(self) -> None:
         self._known: MutableMapping[Table, dict[str, ColumnFacts]] = WeakKeyDictionary()
+        self._row_groups: MutableMapping[Table, tuple[KeptRowGroup, ...]] = WeakKeyDictionary()
+        self._extents: MutableMapping[Table, dict[str, Extents | None]] = WeakKeyDictionary()
 
     def column(self, table: Table, name: str, type_: str) -> ColumnFacts:
         """Return the facts of a column of the files."""
         known = self._known.setdefault(table, {})
         if name not in known:
             known[name] = _facts(table, name, type_)
+        return known[name]
+
+    def row_groups(self, table: Table) -> tuple[KeptRowGroup, ...]:
+        """Return all row groups of a table."""
+        if table not in self._row_groups:
+            self._row_groups[table] = row_groups(table)
+        return self._row_groups[table]
+
+    def extents(self, table: Table, name: str) -> Extents | None:
+        """Return the extents of all row groups in an integer column, or ``None`` if unknown."""
+        known = self._extents.setdefault(table, {})
+        if name not in known:
+            known[name] = _extents(table.column_ranges(name), self.row_groups(table))
         return known[name]
 
 
@@ -61,13 +88,27 @@ class Footers:
         """Return the facts of a column of the files."""
         return self._facts.column(table, name, type_)
 
+    def extents(self, table: Table, name: str) -> Extents | None:
+        """Return the extents of all row groups in an integer column, or ``None`` if unknown."""
+        return self._facts.extents(table, name)
+
     def kept(self, scan: Scan) -> tuple[KeptRowGroup, ...]:
         """Return the row groups that a scan must read."""
         known = self._kept.get(id(scan))
         if known is None:
             # The scan is kept too, so that its id cannot be taken by another one.
-            known = self._kept[id(scan)] = (scan, kept_row_groups(scan))
+            every = self._facts.row_groups(scan.table)
+            known = self._kept[id(scan)] = (scan, kept_row_groups(scan, every))
         return known[1]
+
+
+def _extents(ranges: Sequence[ColumnRange], every: Sequence[KeptRowGroup]) -> Extents | None:
+    found = []
+    for known, item in zip(ranges, every, strict=True):
+        if not isinstance(known.minimum, int) or not isinstance(known.maximum, int):
+            return None
+        found.append(Extent(known.minimum, known.maximum, item.row_group.bytes))
+    return tuple(found)
 
 
 def _facts(table: Table, name: str, type_: str) -> ColumnFacts:

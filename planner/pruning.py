@@ -1,26 +1,34 @@
 """Row groups that cannot hold a row are not read: footer statistics against a scan's conditions.
 
-A row group is left out only when the statistics prove it; anything unknown keeps it.
+A row group is left out only when the statistics prove it; anything unknown keeps it. Conditions
+are worked through one by one over all row groups, of which a large table has many.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from itertools import compress
+from operator import ge, gt, le, lt
+from typing import TYPE_CHECKING, Any
 
 from starling_py.planner.expressions import Call, Column, Expression, Literal
-from starling_py.planner.tables import ColumnRange, ColumnSource, DataFile, RowGroup
+from starling_py.planner.tables import ColumnRange, ColumnSource
 from starling_py.planner.types import INTEGERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Sequence
 
     from starling_py.planner.algebra import Scan
+    from starling_py.planner.tables import DataFile, RowGroup, Table, TableColumn
 
-__all__ = ["KeptRowGroup", "kept_row_groups"]
+__all__ = ["KeptRowGroup", "kept_row_groups", "row_groups"]
 
-_UNKNOWN = ColumnRange(None, None, None)
+Mask = list[bool]
+"""For each row group, whether it may hold a row that passes."""
+
+_BY_MINIMUM: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le}
+_BY_MAXIMUM: dict[str, Callable[[Any, Any], bool]] = {">": gt, ">=": ge}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +40,94 @@ class KeptRowGroup:
     row_group: RowGroup
 
 
-def kept_row_groups(scan: Scan) -> tuple[KeptRowGroup, ...]:
-    """Return the row groups that may hold a row for which the scan's conditions hold."""
-    table = scan.table
-    names = {name for c in scan.conditions for name in _compared(c)}
-    scanned = {item.name: item.column for item in scan.scanned if item.name in names}
-    from_footers = {
-        name: table.column_ranges(column.name)
-        for name, column in scanned.items()
-        if column.source is ColumnSource.FILE
-    }
-    hive = [c.name for c in table.columns if c.source is ColumnSource.HIVE]
-    kept = []
-    at = 0
-    for file in table.files:
-        constants = {
-            name: _constant_range(file.hive[hive.index(column.name)], column.type)
-            for name, column in scanned.items()
-            if column.source is ColumnSource.HIVE
-        }
-        for row_group in file.row_groups:
-            ranges = {name: known[at] for name, known in from_footers.items()} | constants
-            if all(_possible(condition, ranges) for condition in scan.conditions):
-                kept.append(KeptRowGroup(at, file, row_group))
-            at += 1
-    return tuple(kept)
+def row_groups(table: Table) -> tuple[KeptRowGroup, ...]:
+    """Return all row groups of a table, in order."""
+    pairs = ((file, row_group) for file in table.files for row_group in file.row_groups)
+    return tuple(KeptRowGroup(at, *pair) for at, pair in enumerate(pairs))
 
 
-def _compared(condition: Expression) -> set[str]:
-    match condition:
-        case Call(name="AND" | "OR", arguments=parts):
-            return {name for part in parts for name in _compared(part)}
-        case Call(arguments=(Column(name=name), *_)):
-            return {name}
-    return set()
+def kept_row_groups(scan: Scan, every: Sequence[KeptRowGroup]) -> tuple[KeptRowGroup, ...]:
+    """Return those of a table's row groups that may hold a row for which the conditions hold."""
+    prover = _Prover(scan, every)
+    masks = [mask for c in scan.conditions if (mask := prover.mask(c)) is not None]
+    if not masks:
+        return tuple(every)
+    return tuple(compress(every, map(all, zip(*masks, strict=True))))
+
+
+class _Prover:
+    def __init__(self, scan: Scan, every: Sequence[KeptRowGroup]) -> None:
+        self._table = scan.table
+        self._every = every
+        self._columns = {item.name: item.column for item in scan.scanned}
+        self._hive = [c.name for c in scan.table.columns if c.source is ColumnSource.HIVE]
+
+    def mask(self, condition: Expression) -> Mask | None:
+        """Return the mask of a condition, or ``None`` where it proves nothing."""
+        match condition:
+            case Call(name="AND", arguments=parts):
+                known = [mask for part in parts if (mask := self.mask(part)) is not None]
+                return _together(all, known) if known else None
+            case Call(name="OR", arguments=parts):
+                masks = [self.mask(part) for part in parts]
+                known = [mask for mask in masks if mask is not None]
+                return _together(any, known) if len(known) == len(masks) else None
+            case Call(name="IS NULL", arguments=(Column() as column,)):
+                ranges = self._ranges(column)
+                return None if ranges is None else [r.nulls != 0 for r in ranges]
+            case Call(name="IN", arguments=(Column() as column, *values)):
+                return self._equal(column, values)
+            case Call(name="=", arguments=(Column() as column, value)):
+                return self._equal(column, (value,))
+            case Call(name=name, arguments=(Column() as column, Literal() as value)):
+                return self._compared(name, column, value)
+        return None
+
+    def _equal(self, column: Column, values: Iterable[Expression]) -> Mask | None:
+        masks = []
+        for value in values:
+            if not isinstance(value, Literal):
+                return None
+            low, high = self._compared("<=", column, value), self._compared(">=", column, value)
+            if low is None or high is None:
+                return None
+            masks.append(_together(all, [low, high]))
+        return _together(any, masks) if masks else None
+
+    def _compared(self, operator: str, column: Column, value: Literal) -> Mask | None:
+        bound = value.value
+        ranges = self._ranges(column)
+        if ranges is None or bound is None or value.type != column.type:
+            return None
+        kind = type(bound)
+        if (holds := _BY_MINIMUM.get(operator)) is not None:
+            return [type(r.minimum) is not kind or holds(r.minimum, bound) for r in ranges]
+        if (holds := _BY_MAXIMUM.get(operator)) is not None:
+            return [type(r.maximum) is not kind or holds(r.maximum, bound) for r in ranges]
+        return None
+
+    def _ranges(self, column: Column) -> Sequence[ColumnRange] | None:
+        scanned = self._columns.get(column.name)
+        if scanned is None or scanned.source is ColumnSource.ROW_NUMBER:
+            return None
+        if scanned.source is ColumnSource.FILE:
+            return self._table.column_ranges(scanned.name)
+        return self._of_folders(scanned)
+
+    def _of_folders(self, column: TableColumn) -> list[ColumnRange]:
+        at = self._hive.index(column.name)
+        known: dict[str | None, ColumnRange] = {}
+        for item in self._every:
+            text = item.file.hive[at]
+            if text not in known:
+                known[text] = _constant_range(text, column.type)
+        return [known[item.file.hive[at]] for item in self._every]
+
+
+def _together(how: Callable[[Iterable[bool]], bool], masks: Sequence[Mask]) -> Mask:
+    if len(masks) == 1:
+        return masks[0]
+    return [how(bits) for bits in zip(*masks, strict=True)]
 
 
 def _constant_range(text: str | None, type_: str) -> ColumnRange:
@@ -82,46 +144,3 @@ def _constant_range(text: str | None, type_: str) -> ColumnRange:
     except ValueError:
         value = None
     return ColumnRange(value, value, 0)
-
-
-def _possible(condition: Expression, ranges: Mapping[str, ColumnRange]) -> bool:
-    """Return whether a row of these ranges may pass."""
-    match condition:
-        case Call(name="AND", arguments=parts):
-            return all(_possible(part, ranges) for part in parts)
-        case Call(name="OR", arguments=parts):
-            return any(_possible(part, ranges) for part in parts)
-        case Call(name="IS NULL", arguments=(Column(name=name),)):
-            return ranges.get(name, _UNKNOWN).nulls != 0
-        case Call(name="IN", arguments=(Column() as column, *values)):
-            return any(_may_equal(column, value, ranges) for value in values)
-        case Call(name="=", arguments=(Column() as column, value)):
-            return _may_equal(column, value, ranges)
-        case Call(name=name, arguments=(Column() as column, Literal() as value)):
-            return _may_compare(name, column, value, ranges)
-    return True
-
-
-def _may_equal(column: Column, value: Expression, ranges: Mapping[str, ColumnRange]) -> bool:
-    return _may_compare("<=", column, value, ranges) and _may_compare(">=", column, value, ranges)
-
-
-def _may_compare(
-    operator: str, column: Column, value: Expression, ranges: Mapping[str, ColumnRange]
-) -> bool:
-    known = ranges.get(column.name, _UNKNOWN)
-    if not isinstance(value, Literal) or value.value is None or value.type != column.type:
-        return True
-    low, high, bound = known.minimum, known.maximum, value.value
-    if low is None or high is None or type(low) is not type(bound):
-        return True
-    match operator:
-        case "<":
-            return bool(low < bound)  # type: ignore[operator]  # both are of one comparable type
-        case "<=":
-            return bool(low <= bound)  # type: ignore[operator]  # both are of one comparable type
-        case ">":
-            return bool(high > bound)  # type: ignore[operator]  # both are of one comparable type
-        case ">=":
-            return bool(high >= bound)  # type: ignore[operator]  # both are of one comparable type
-    return True

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starling_py.planner.pruning import KeptRowGroup
+    from starling_py.planner.tables import DataFile
 
 __all__ = ["PlanOptions", "Sizing", "cut", "whole_row_groups"]
 
@@ -131,14 +132,13 @@ def _cut_by_rows(kept: Sequence[KeptRowGroup], tasks: int) -> tuple[tuple[FileRa
 
 def _ranges(pieces: Sequence[tuple[KeptRowGroup, int, int]]) -> tuple[FileRange, ...]:
     """Return pieces (row group, first row in the file, rows) with adjacent ones made one."""
-    made: list[FileRange] = []
+    made: list[tuple[DataFile, int, int]] = []
     for item, first, rows in pieces:
-        file = item.file
-        path = quote(file.path)
-        if made and made[-1].path == path and made[-1].last_row == first:
-            last = made.pop()
-            first, rows = last.first_row, first + rows - last.first_row
-        made.append(
-            FileRange(path, file.size, file.mtime_ns, file.rows, first, first + rows, file.hive)
-        )
-    return tuple(made)
+        if made and made[-1][0] is item.file and made[-1][2] == first:
+            made[-1] = (item.file, made[-1][1], first + rows)
+        else:
+            made.append((item.file, first, first + rows))
+    return tuple(
+        FileRange(quote(f.path), f.size, f.mtime_ns, f.rows, first, last, f.hive)
+        for f, first, last in made
+    )

@@ -15,7 +15,7 @@ from starling_py.planner.tables import (
 __all__ = ["with_virtual_columns"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class _WithVirtualColumns:
     """A table with some virtual columns behind its own."""
 
