@@ -108,7 +108,10 @@ class Binder:
         """
         with self._lock:
             self._make_tables(tables)
-            serialized = self._serialize(text)
+            try:
+                serialized = self._serialize(text)
+            except CannotDistribute as unreadable:
+                return Bound(self._describe(text, shown), None, unreadable.reason)
             if serialized["error"] and serialized["error_type"] in _USERS_FAULT:
                 raise _sql_error(serialized, shown, text == shown)
             result = self._describe(text, shown)
@@ -134,6 +137,9 @@ class Binder:
     def _describe(self, text: str, shown: str) -> tuple[ResultColumn, ...]:
         try:
             rows = self._connection.execute(f"DESCRIBE {text}").fetchall()
+        except duckdb.PermissionException as error:
+            first = str(error).splitlines()[0]
+            raise BindError(first, hint="Starling reads Parquet files only.") from None
         except duckdb.Error as error:
             raise BindError(str(error).split("\n\nLINE", maxsplit=1)[0]) from None
         if not rows:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from starling_py.shuffle.dbapi import NotSupportedError, ProgrammingError
 from starling_py.shuffle.errors import StarlingError
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-class SqlError(StarlingError):
+class SqlError(StarlingError, ProgrammingError):
     """The statement cannot be planned."""
 
     code = "SQL"
@@ -56,7 +57,7 @@ class BindError(SqlError):
     code = "BIND"
 
 
-class Unsupported(SqlError):
+class Unsupported(SqlError, NotSupportedError):
     """A statement that the engine does not run."""
 
     code = "UNSUPPORTED"

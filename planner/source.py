@@ -157,7 +157,9 @@ def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
         name = statements[0].type.name
     except Exception:  # noqa: BLE001 - only for the name in an error message
         name = text.split()[0] if text.split() else "empty"
-    return str(name).removesuffix("_STATEMENT").replace("_", " ").upper()
+    name = str(name).removesuffix("_STATEMENT").replace("_", " ").upper()
+    # DuckDB makes several statements of a PIVOT whose columns are not given.
+    return "PIVOT without IN" if name == "MULTI" else name
 
 
 class _Collector:
@@ -248,6 +250,9 @@ def _value(expression: Mapping[str, Any]) -> object:
             return text == "true" if literal.get("kind") == "BOOLEAN" else text
         case "FUNCTION" if expression.get("function_name") == "list_value":
             return [_value(item["expression"]) for item in expression.get("arguments") or []]
+        case "FUNCTION" if expression.get("function_name") == "struct_pack":
+            members = expression.get("arguments") or []
+            return {str(item.get("name", "")): _value(item["expression"]) for item in members}
         case "COLUMN_REF":
             return ".".join(expression["column_names"])
     raise Unsupported("read_parquet takes constant arguments only")

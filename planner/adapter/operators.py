@@ -137,7 +137,7 @@ class _Reader:
     # Leaves
 
     def _get(self, serialized: Serialized) -> tuple[Node, Row]:
-        data = serialized["function_data"]
+        data = serialized.get("function_data")
         if serialized["qname"]["path"] != ["seq_scan"] or not data:
             raise CannotDistribute(f"table function {serialized['qname']['path'][-1]}")
         if (serialized["extra_info"] or {}).get("sample_options"):
