@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from starling_py.operators.quoting import decode_path, identifier, literal
+from starling_py.operators.quoting import as_pattern, decode_path, identifier, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,10 @@ class Instance:
         self._run("SET enable_progress_bar = false")
         self._run("SET arrow_lossless_conversion = true")
         self._run("SET parquet_metadata_cache = true")
-        listed = ", ".join(literal(root) for root in sorted(roots))
+        # DuckDB asks for the path as it stands in read_parquet, which is a pattern, and for the
+        # path that this finds.
+        allowed = roots | {as_pattern(root) for root in roots}
+        listed = ", ".join(literal(root) for root in sorted(allowed))
         self._run(f"SET allowed_directories = [{listed}]")
         # From here on neither of the two can be changed, nor the directory for spilling.
         self._run("SET enable_external_access = false")

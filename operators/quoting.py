@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["decode_path", "encode_path", "identifier", "literal", "parquet_path"]
+__all__ = ["as_pattern", "decode_path", "encode_path", "identifier", "literal", "parquet_path"]
 
 
 def identifier(name: str) -> str:
@@ -19,12 +19,17 @@ def literal(text: str | None) -> str:
 
 
 def parquet_path(path: str) -> str:
-    """Return a string literal with which ``read_parquet`` opens exactly the file ``path``.
+    """Return a string literal with which ``read_parquet`` opens exactly the file ``path``."""
+    return literal(as_pattern(path))
+
+
+def as_pattern(path: str) -> str:
+    """Return the pattern that matches exactly ``path``.
 
     DuckDB takes ``*``, ``?`` and ``[`` in a path for a pattern; a class of one character matches
     that character only.
     """
-    return literal("".join(f"[{char}]" if char in "*?[" else char for char in path))
+    return "".join(f"[{char}]" if char in "*?[" else char for char in path)
 
 
 def encode_path(path: str) -> str:

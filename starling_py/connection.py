@@ -88,7 +88,7 @@ class Connection:
     def cursor(self) -> Cursor:
         """Return a cursor, which holds one answer at a time."""
         self._session.check_open()
-        cursor = Cursor(self._session)
+        cursor = Cursor(self, self._session)
         self._cursors.add(cursor)
         return cursor
 
@@ -135,11 +135,18 @@ class Cursor:
 
     arraysize = 1
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, connection: Connection, session: Session) -> None:
+        # A connection lives as long as a cursor of it: connect(…).execute(…).fetchall() works.
+        self._connection = connection
         self._session = session
         self._result: Result | None = None
         self._run: QueryRun | None = None
         self._closed = False
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that the cursor is of."""
+        return self._connection
 
     def execute(self, sql: str) -> Cursor:
         """Run a statement to its end and return the cursor, which holds the answer.

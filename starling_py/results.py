@@ -167,8 +167,4 @@ def _errors() -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         raise OutOfMemory("the answer does not fit into memory") from error
     except duckdb.Error as error:
-        if "pytz" in str(error):
-            raise UsageError(
-                "values of TIMESTAMP WITH TIME ZONE need the package pytz", hint="pip install pytz"
-            ) from error
         raise TaskFailed(f"the answer cannot be read: {str(error).splitlines()[0]}") from error

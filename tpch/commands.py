@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from starling_py.tpch.errors import TpchError
-from starling_py.tpch.generate import generate as write_tables
 from starling_py.tpch.texts import numbers
 
 if TYPE_CHECKING:
@@ -66,11 +64,13 @@ def _tasks(_: click.Context, __: click.Parameter, value: str) -> int | None:
 @click.option(
     "--parts",
     type=click.IntRange(min=1, max=10_000),
-    help="Files per large table  [default: 4, and more from scale 2 on]",
+    help="Files per large table  [default: 8, and more from scale 4 on]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace TPC-H tables that are there already.")
 def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> None:
     """Write the eight TPC-H tables as Parquet files, several per large table."""
+    from starling_py.tpch.generate import generate as write_tables
+
     made = write_tables(output, scale, parts=parts, overwrite=overwrite)
     if not made.fresh:
         click.echo(f"{output} already holds TPC-H at scale {scale:g}; nothing to do.")
@@ -145,6 +145,7 @@ def verify(
     Rows, column names and types must be the same. The exit code is 1 when any query differs.
     """
     # Imports both engines: not for `generate`, nor for --help.
+    from starling_py.tpch.errors import TpchError
     from starling_py.tpch.verify import check_folder, totals, verify
 
     try:

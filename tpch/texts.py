@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-import sqlglot
-from sqlglot import exp
-
 __all__ = ["NUMBERS", "Ordering", "numbers", "ordering", "text"]
 
 NUMBERS = range(1, 23)
@@ -68,6 +65,10 @@ def ordering(sql: str, columns: tuple[str, ...]) -> Ordering:
     ValueError
         It orders by something that is not in the answer, or its LIMIT is not a number.
     """
+    # Not for the texts alone, which every `starling --help` loads.
+    import sqlglot
+    from sqlglot import exp
+
     root = sqlglot.parse_one(sql, dialect="duckdb")
     lowered = [name.lower() for name in columns]
     positions = []

@@ -163,15 +163,7 @@ def test_tables_by_pattern_and_path(starling, shop):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "a 'b' \"c\" é",
-        pytest.param(
-            "a [1]",
-            marks=pytest.mark.xfail(
-                strict=True, reason="workers may read the folder but not the pattern that means it"
-            ),
-        ),
-    ],
+    ["a 'b' \"c\" é", "a [1]", "a*b?c[d", "%41 # & {x} ~"],
 )
 def test_a_folder_and_names_with_odd_characters(starling, shop, tmp_path, name):
     folder = tmp_path / name

@@ -73,17 +73,14 @@ def test_codes_are_unique_and_lead_back():
         assert again.hint == "hint"
 
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="the planner's errors have no PEP 249 base")
-
-
 @pytest.mark.parametrize(
     ("kind", "base"),
     [
         (errors.StarlingError, errors.Error),
         (errors.UsageError, errors.ProgrammingError),
         (errors.DataError, errors.DatabaseError),
-        pytest.param(errors.SqlError, errors.ProgrammingError, marks=NOT_YET),
-        pytest.param(errors.Unsupported, errors.NotSupportedError, marks=NOT_YET),
+        (errors.SqlError, errors.ProgrammingError),
+        (errors.Unsupported, errors.NotSupportedError),
         (errors.TaskError, errors.OperationalError),
         (errors.StoreError, errors.OperationalError),
         (errors.OutputError, errors.OperationalError),

@@ -50,3 +50,16 @@ def test_no_module_of_the_lower_floors_loads_anything_heavy(room: str):
 @pytest.mark.parametrize("module", ["sqlglot", "rich", "starling_py.planner.tables"])
 def test_a_heavy_import_is_noticed(module: str):
     assert loaded_by(f"import {module}") != set()
+
+
+def test_help_loads_no_engine():
+    code = """
+import sys
+from click.testing import CliRunner
+from starling_py.cli.main import main
+for arguments in ["--help"], ["query", "--help"], ["tpch", "--help"], ["tpch", "verify", "--help"]:
+    assert CliRunner().invoke(main, arguments).exit_code == 0, arguments
+sys.stdout.write(" ".join(sorted({"duckdb", "pyarrow", "rich", "sqlglot"} & set(sys.modules))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -206,6 +206,6 @@ def test_ctrl_c_ends_the_generator_and_leaves_nothing(tmp_path: Path):
     assert names(tmp_path) == ["programs"]
 
 
-@pytest.mark.parametrize(("scale", "parts"), [(0.01, 4), (1, 4), (2, 4), (10, 20), (100, 200)])
+@pytest.mark.parametrize(("scale", "parts"), [(0.01, 8), (1, 8), (4, 8), (10, 20), (100, 200)])
 def test_files_of_large_scales_stay_of_one_size(scale: float, parts: int):
     assert default_parts(scale) == parts
