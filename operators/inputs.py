@@ -65,7 +65,7 @@ def bound_inputs(
                     texts.append(f"{identifier(wanted.name)} AS ({scan_relation(wanted)})")
                 else:
                     _bind_scan(connection, wanted)
-                    undo.append(_dropper(connection, wanted.name))
+                    undo.append(_dropper(connection, _view(wanted.name)))
                 rows += sum(file.last_row - file.first_row for file in wanted.files)
             else:
                 rows += _bind_shuffle(connection, store, wanted, undo)
@@ -79,15 +79,20 @@ def _run(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     connection.execute(statement).fetchall()
 
 
-def _dropper(connection: duckdb.DuckDBPyConnection, name: str) -> Callable[[], None]:
-    return lambda: _run(connection, f"DROP VIEW IF EXISTS temp.main.{identifier(name)}")
+def _dropper(connection: duckdb.DuckDBPyConnection, view: str) -> Callable[[], None]:
+    return lambda: _run(connection, f"DROP VIEW IF EXISTS {view}")
+
+
+def _view(name: str) -> str:
+    # Where DuckDB keeps tables, so that a statement may say main.name and memory.main.name.
+    return f"memory.main.{identifier(name)}"
 
 
 def _bind_scan(connection: duckdb.DuckDBPyConnection, scan: ScanInput) -> None:
     shadowed: set[str] = set()
     if needs_file_index(scan) and _has_column(connection, scan, "file_index"):
         shadowed.add("file_index")
-    create = f"CREATE OR REPLACE TEMP VIEW {identifier(scan.name)} AS "
+    create = f"CREATE OR REPLACE VIEW {_view(scan.name)} AS "
     try:
         _run(connection, create + scan_relation(scan, frozenset(shadowed)))
     except duckdb.BinderException as error:
@@ -114,8 +119,8 @@ def _bind_shuffle(
     table = read_runs(store, shuffled.runs) if shuffled.runs else None
     if table is None or table.num_rows == 0:
         empty = empty_relation((column.name, column.type) for column in columns)
-        _run(connection, f"CREATE OR REPLACE TEMP VIEW {identifier(shuffled.name)} AS {empty}")
-        undo.append(_dropper(connection, shuffled.name))
+        _run(connection, f"CREATE OR REPLACE VIEW {_view(shuffled.name)} AS {empty}")
+        undo.append(_dropper(connection, _view(shuffled.name)))
         return 0
     table = table.rename_columns([column.name for column in columns])
     if not any(_loses_its_type(column) for column in columns):
@@ -133,10 +138,10 @@ def _bind_shuffle(
     )
     _run(
         connection,
-        f"CREATE OR REPLACE TEMP VIEW {identifier(shuffled.name)} AS "
+        f"CREATE OR REPLACE VIEW {_view(shuffled.name)} AS "
         f"SELECT {items} FROM {identifier(raw)}",
     )
-    undo.append(_dropper(connection, shuffled.name))
+    undo.append(_dropper(connection, _view(shuffled.name)))
     return int(table.num_rows)
 
 

@@ -41,8 +41,22 @@ def connection(data):
         'SELECT 1 AS "a b", 2 AS "q""q", 3 AS "é"',
         "SELECT k, count(*), sum(i), avg(i), min(s) FROM t GROUP BY k ORDER BY k",
         "FROM t ORDER BY i, k LIMIT 5",
+        "SELECT k, row_number() OVER (ORDER BY i, k, s) r FROM main.t ORDER BY r LIMIT 5",
+        "SELECT main.t.k, count(*) OVER () FROM memory.main.t ORDER BY 1 LIMIT 5",
     ],
-    ids=["types", "bit", "bignum", "range", "duplicates", "nothing", "names", "groups", "top"],
+    ids=[
+        "types",
+        "bit",
+        "bignum",
+        "range",
+        "duplicates",
+        "nothing",
+        "names",
+        "groups",
+        "top",
+        "schema",
+        "database",
+    ],
 )
 def test_answers_are_duckdb_s(connection, data, sql):
     with duckdb.connect() as oracle:
