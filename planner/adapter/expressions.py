@@ -149,6 +149,10 @@ def _function(serialized: Serialized, row: Sequence[Column]) -> Expression:
         return Call(_COMPARISONS[serialized["type"]], arguments, type_, "infix")
     if name == "__cast":
         return Cast(arguments[0], type_, bool(serialized["function_data"]["try_cast"]))
+    if name == "__between":
+        return _between(serialized["function_data"], arguments)
+    if name.startswith("__"):
+        raise CannotDistribute(f"function {name}")
     if len(arguments) == 2 and name in _INFIX:
         if name in ("+", "-") and width_and_scale(type_):
             return decimal_sum(name, arguments, type_)
@@ -167,6 +171,19 @@ def _function(serialized: Serialized, row: Sequence[Column]) -> Expression:
     if name in ("row", "struct_insert", "struct_update", "struct_concat", "union_value"):
         raise CannotDistribute(f"function {name}")
     return Call(quoted(name), tuple(map(_typed, arguments)), type_)
+
+
+def _between(bounds: Serialized, arguments: tuple[Expression, ...]) -> Expression:
+    """Return a BETWEEN; of a column as two comparisons, which can be proved one by one."""
+    lower, upper = bounds["lower_inclusive"], bounds["upper_inclusive"]
+    value, low, high = arguments
+    if not isinstance(value, Column):
+        if not (lower and upper):
+            raise CannotDistribute("BETWEEN without its bounds")
+        return Call("BETWEEN", arguments, "BOOLEAN", "between")
+    above = Call(">=" if lower else ">", (value, low), "BOOLEAN", "infix")
+    below = Call("<=" if upper else "<", (value, high), "BOOLEAN", "infix")
+    return Call("AND", (above, below), "BOOLEAN", "infix")
 
 
 def _typed(argument: Expression) -> Expression:
@@ -196,20 +213,18 @@ def _operator(serialized: Serialized, row: Sequence[Column]) -> Expression:
 
 
 def order_keys(serialized: Sequence[Serialized], row: Sequence[Column]) -> tuple[OrderKey, ...]:
-    """Return the keys of an ORDER BY."""
+    """Return the keys of an ORDER BY, without constants: written out, a number is a position."""
     keys = []
     for item in serialized:
         if item["type"] not in ("ASCENDING", "DESCENDING"):
             raise CannotDistribute(f"order {item['type']}")
         if item["null_order"] not in ("NULLS FIRST", "NULLS LAST"):
             raise CannotDistribute(f"order of NULLs {item['null_order']}")
-        keys.append(
-            OrderKey(
-                expression(item["expression"], row),
-                item["type"] == "DESCENDING",
-                item["null_order"] == "NULLS FIRST",
-            )
-        )
+        made = expression(item["expression"], row)
+        if isinstance(made, Literal):
+            continue
+        descending, nulls_first = item["type"] == "DESCENDING", item["null_order"] == "NULLS FIRST"
+        keys.append(OrderKey(made, descending, nulls_first))
     return tuple(keys)
 
 

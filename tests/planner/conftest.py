@@ -34,6 +34,11 @@ TABLES = {
     "few": "SELECT i AS a FROM range({first}, {last}) AS t(i) WHERE i % 20 = 0",
     "no_nulls": "SELECT i % 8 AS k3 FROM range({first}, {last}) AS t(i)",
     "only_nulls": "SELECT NULL::BIGINT AS k4, i AS id4 FROM range({first}, {last}) AS t(i)",
+    # 15 rows, few enough to be read whole by every task beside the others.
+    "mid": """SELECT CASE WHEN i % 3 = 0 THEN NULL ELSE i % 7 END::INTEGER AS mk, i AS mid,
+        ((i % 9) * 1.25)::DECIMAL(7,2) AS m, i % 2 = 0 AS b,
+        TIMESTAMP '2020-01-01' + INTERVAL (i) HOUR AS t
+        FROM range({first}, {last}) AS t(i) WHERE i % 4 = 0""",
     "empty": "SELECT i AS k5, i AS id5 FROM range({first}, {last}) AS t(i) WHERE i < 0",
 }
 

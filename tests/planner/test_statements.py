@@ -93,9 +93,15 @@ SELECT id FROM l WHERE false
 SELECT sum(id) FROM l WHERE false
 SELECT l.id, e.id5 FROM l LEFT JOIN empty e ON e.k5 = l.k
 SELECT k4, count(*), sum(id4) FROM only_nulls GROUP BY k4
+SELECT id FROM l FULL JOIN mid ON mk = k JOIN few ON id > a WHERE mid BETWEEN 3 AND 40 AND k > 2
+SELECT id FROM l WHERE id + length(uuid()::VARCHAR) BETWEEN 40 AND 50
+SELECT k, string_agg('x', ',' ORDER BY CAST('y' AS VARCHAR)) FROM l GROUP BY k
+SELECT k, list(id ORDER BY 1 + 1, id) FROM l GROUP BY k
 """.strip().splitlines()
 
 ORDERED = {
+    "SELECT g, id FROM l ORDER BY 1 + 1, id DESC LIMIT 7": (1,),
+    "SELECT id, k FROM l ORDER BY CASE WHEN 2 > 1 THEN 2 END, 1": (0,),
     "SELECT id, k, v FROM l ORDER BY v DESC, id": (2, 0),
     "SELECT id, k FROM l ORDER BY k NULLS FIRST, id DESC": (1, 0),
     "SELECT id, k FROM l ORDER BY k DESC, id LIMIT 7": (0, 1),
