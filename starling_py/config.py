@@ -13,6 +13,9 @@ __all__ = ["Config", "Isolation", "parse_size", "resolve"]
 Isolation = Literal["thread", "process"]
 
 LEAST_MEMORY = 64 << 20
+MOST_TASKS = 10_000
+"""Of a stage; each costs a few milliseconds, however little it has to do."""
+MOST_WORKERS = 1_000
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)(b?)\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -44,11 +47,15 @@ def resolve(
     Raises
     ------
     UsageError
-        For a number that is not positive, an unknown isolation or a size that is none.
+        For a number that is out of range, an unknown isolation or a size that is none.
     """
-    for name, number in (("tasks", tasks), ("workers", workers)):
-        if number is not None and (isinstance(number, bool) or number < 1):
-            raise UsageError(f"{name} must be at least 1, not {number}")
+    for name, number, most in (("tasks", tasks, MOST_TASKS), ("workers", workers, MOST_WORKERS)):
+        if number is None:
+            continue
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise UsageError(f"{name} must be a whole number, not {number!r}")
+        if not 1 <= number <= most:
+            raise UsageError(f"{name} must be from 1 to {most:,}, not {number}")
     if isolation not in ("thread", "process"):
         raise UsageError(f"isolation must be 'thread' or 'process', not {isolation!r}")
     from starling_py.coordinator.machine import available_cores

@@ -69,7 +69,7 @@ def save(result: Result, path: Path) -> None:
         if suffix == _ARROW:
             _write_arrow(result, part)
         else:
-            _copy(result, part, _COPIED[suffix])
+            _copy(result, part, _COPIED[suffix], path)
         part.replace(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
@@ -123,7 +123,8 @@ def _write_arrow(result: Result, path: Path) -> None:
         writer.write_table(table)
 
 
-def _copy(result: Result, path: Path, options: str) -> None:
+def _copy(result: Result, path: Path, options: str, shown: Path | None = None) -> None:
+    """Write an answer to ``path``, which an error calls ``shown``."""
     import duckdb
 
     with closing(result.session()) as session:
@@ -132,6 +133,5 @@ def _copy(result: Result, path: Path, options: str) -> None:
                 f"COPY ({result.select()}) TO {literal(str(path))} ({options})"
             ).fetchall()
         except duckdb.Error as error:
-            raise OutputError(
-                f"the answer cannot be written: {str(error).splitlines()[0]}"
-            ) from error
+            reason = str(error).splitlines()[0].replace(str(path), str(shown or path))
+            raise OutputError(f"the answer cannot be written: {reason}") from error

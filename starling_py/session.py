@@ -103,6 +103,10 @@ class Session:
     def plan(self, sql: str) -> StagePlan:
         from starling_py.planner.plan import Planner, PlanOptions
 
+        try:
+            sql.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the SQL is not Unicode text") from error
         config = self.config
         options = PlanOptions(config.tasks, config.workers, config.cores, config.memory)
         # One at a time: the plan has to see one state of the files.

@@ -22,7 +22,7 @@ LARGEST_SCALE = 100_000.0
 
 @click.group()
 def tpch() -> None:
-    """TPC-H: generate its tables, and verify the 22 queries against plain DuckDB."""
+    """TPC-H: make its tables, check the 22 queries."""
 
 
 def _queries(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
@@ -68,7 +68,10 @@ def _tasks(_: click.Context, __: click.Parameter, value: str) -> int | None:
 )
 @click.option("--overwrite", is_flag=True, help="Replace TPC-H tables that are there already.")
 def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> None:
-    """Write the eight TPC-H tables as Parquet files, several per large table."""
+    """Write the eight tables as Parquet files.
+
+    Large tables are several files each.
+    """
     from starling_py.tpch.generate import generate as write_tables
 
     made = write_tables(output, scale, parts=parts, overwrite=overwrite)
@@ -140,9 +143,9 @@ def verify(
     queries: tuple[int, ...],
     repeat: int,
 ) -> None:
-    """Run the 22 queries through the engine and plain DuckDB, and compare the answers.
+    """Compare the answers to the 22 queries with DuckDB's.
 
-    Rows, column names and types must be the same. The exit code is 1 when any query differs.
+    They run through the engine and through plain DuckDB on the same files. Rows, column names and types must be the same. The exit code is 1 when any query differs.
     """
     # Imports both engines: not for `generate`, nor for --help.
     from starling_py.tpch.errors import TpchError

@@ -90,6 +90,8 @@ class FileCatalog:
         self._opened: set[str] = set()
         if any(not name for name in self._patterns):
             raise UsageError("a table needs a name")
+        if self._shown == "":
+            raise UsageError("the path of the data folder is empty")
         if self._folder is not None and not is_folder(self._folder):
             exists = os.path.lexists(self._folder)
             raise UsageError(

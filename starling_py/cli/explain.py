@@ -38,9 +38,10 @@ def explain(
     memory: str | None,
     format_: str,
 ) -> None:
-    """Show the stages of SQL: tasks, inputs, statements, exchanges and estimates.
+    """Show the plan of SQL, stage by stage, before anything runs.
 
-    Nothing is run and no data is read but the footers of Parquet files.
+    Each stage with its tasks, inputs, exchanges, statement, and the rows and bytes expected of
+    it. No data is read but the footers of Parquet files.
     """
     text = read_sql(sql, file)
     with connection(data, tables, tasks, workers, memory) as connected:

@@ -12,9 +12,15 @@ import click
 if TYPE_CHECKING:
     from starling_py.connection import Connection
 
-__all__ = ["connection", "data_options", "plan_options", "read_sql", "sql_options"]
+__all__ = ["Number", "connection", "data_options", "plan_options", "read_sql", "sql_options"]
 
 _F = TypeVar("_F", bound=Callable[..., object])
+
+
+class Number(click.IntRange):
+    """An integer from ``min`` on, called a number in messages."""
+
+    name = "number"
 
 
 def data_options(command: _F) -> _F:
@@ -44,7 +50,7 @@ def plan_options(command: _F) -> _F:
     )(command)
     command = click.option(
         "--workers",
-        type=click.IntRange(min=1),
+        type=Number(min=1),
         metavar="N",
         help="How many tasks run at once.  [default: the number of cores]",
     )(command)

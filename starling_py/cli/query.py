@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from starling_py.cli.options import connection, data_options, plan_options, read_sql, sql_options
+from starling_py.cli.options import (
+    Number,
+    connection,
+    data_options,
+    plan_options,
+    read_sql,
+    sql_options,
+)
 from starling_py.cli.report import count, note, seconds, size
 
 if TYPE_CHECKING:
@@ -48,7 +55,7 @@ _FORMATS = ("table", "csv", "json", "jsonl", "markdown")
 )
 @click.option(
     "--max-rows",
-    type=click.IntRange(min=0),
+    type=Number(min=0),
     default=100,
     show_default=True,
     metavar="N",
@@ -56,7 +63,9 @@ _FORMATS = ("table", "csv", "json", "jsonl", "markdown")
 )
 @click.option("--stats", is_flag=True, help="Say more about what ran, stage by stage.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing about what ran.")
+@click.pass_context
 def query(
+    context: click.Context,
     sql: str | None,
     file: Path | None,
     data: str | None,
@@ -82,6 +91,8 @@ def query(
     if output is not None:
         from starling_py.output import check_target
 
+        if context.get_parameter_source("format_") is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError("--format is for standard output; --output goes by its suffix")
         check_target(output)
     with connection(data, tables, tasks, workers, memory, isolation) as connected:
         cursor = connected.execute(text)

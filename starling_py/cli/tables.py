@@ -29,7 +29,7 @@ __all__ = ["tables"]
     help="How the list is shown.",
 )
 def tables(data: str | None, tables: dict[str, str], format_: str) -> None:
-    """List tables with their columns, types, rows, files and bytes.
+    """List tables with columns, types, rows, files and bytes.
 
     A table that cannot be read is listed with the reason.
     """

@@ -118,6 +118,7 @@ def task_spec(
         memory_limit=memory_limit,
         deadline=deadline,
         composed=stage.composed,
+        keeps_join_order=stage.keeps_join_order,
     )
 
 

@@ -159,6 +159,9 @@ def test_a_failed_statement_drops_the_earlier_answer(connection):
     [
         {"tasks": 0},
         {"workers": -1},
+        {"tasks": "3"},
+        {"workers": 1.5},
+        {"data": ""},
         {"isolation": "none"},
         {"memory": "much"},
         {"memory": 5},
