@@ -43,7 +43,7 @@ def _of_type(type_: str, serialized_type: Mapping[str, Any], value: Any) -> Lite
         return Literal(f"CAST({value} AS {type_})", type_, value)
     if type_ == "VARCHAR":
         return Literal(literal(value), type_, value)
-    if type_.startswith("DECIMAL"):
+    if serialized_type["id"] == "DECIMAL":
         return _decimal(type_, serialized_type, value)
     match type_:
         case "FLOAT" | "DOUBLE":
@@ -66,7 +66,7 @@ def _of_type(type_: str, serialized_type: Mapping[str, Any], value: Any) -> Lite
             return Literal(f"CAST('{'-'.join(parts)}' AS UUID)", type_)
         case "BLOB":
             return Literal(f"CAST({literal(value)} AS BLOB)", type_)
-    if type_.startswith("ENUM"):
+    if serialized_type["id"] == "ENUM":
         name = serialized_type["type_info"]["values"][value]
         return Literal(f"CAST({literal(name)} AS {type_})", type_)
     return Literal(_nested_sql(type_, serialized_type, value), type_)

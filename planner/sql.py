@@ -6,6 +6,7 @@ share it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["Statement", "statement"]
+
+_LINES = re.compile(r"""(?:[^'"\n]++|'[^']*'|"[^"]*")+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,4 +248,5 @@ def _cell(expression: Expression) -> str:
 
 
 def _indented(text: str) -> str:
-    return "\n  " + text.replace("\n", "\n  ") if "\n" in text else text
+    # Line breaks inside quotes are part of a value or a name.
+    return "\n  " + "\n  ".join(_LINES.findall(text)) if "\n" in text else text

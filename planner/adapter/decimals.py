@@ -18,7 +18,7 @@ _WIDEST = 38
 
 def width_and_scale(type_: str) -> tuple[int, int] | None:
     """Return the width and scale of a DECIMAL type, or ``None`` for another type."""
-    if not type_.startswith("DECIMAL("):
+    if not (type_.startswith("DECIMAL(") and type_.endswith(")")):
         return None
     width, scale = type_[8:-1].split(",")
     return int(width), int(scale)
