@@ -20,6 +20,9 @@ __all__ = ["Instance"]
 
 _MEBIBYTE = 1 << 20
 
+_REORDERING = "join_order,partial_aggregate_pushdown"
+"""Without the first, the second takes joins for cheaper than aggregates whatever their sizes."""
+
 
 class Instance:
     """One in-memory DuckDB, used by one task at a time and kept between tasks.
@@ -103,6 +106,8 @@ class Instance:
             self._run(f"SET memory_limit = '{max(spec.memory_limit, 16 * _MEBIBYTE)}B'")
             self._memory_limit = spec.memory_limit
         wanted = tuple((setting.name, setting.value) for setting in spec.settings)
+        if spec.keeps_join_order:
+            wanted += (("disabled_optimizers", _REORDERING),)
         if wanted != self._settings:
             self._reset()
             for name, value in wanted:

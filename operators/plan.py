@@ -80,8 +80,8 @@ class Stage(msgspec.Struct, frozen=True):
     """One DuckDB statement, run by ``tasks`` tasks on their share of the inputs.
 
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
-    does. ``fallback`` is why it could not be distributed, or empty. ``composed`` is as in
-    :class:`~starling_py.operators.task.TaskSpec`.
+    does. ``fallback`` is why it could not be distributed, or empty. ``composed`` and
+    ``keeps_join_order`` are as in :class:`~starling_py.operators.task.TaskSpec`.
     """
 
     id: int
@@ -95,6 +95,7 @@ class Stage(msgspec.Struct, frozen=True):
     estimate: Estimate
     fallback: str = ""
     composed: bool = False
+    keeps_join_order: bool = False
 
 
 class ResultColumn(msgspec.Struct, frozen=True):

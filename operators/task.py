@@ -155,6 +155,8 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
     A ``composed`` statement is the planner's and not the user's: it begins with SELECT and names
     each of its scans once, so that these can stand in front of it as common table expressions.
+    With ``keeps_join_order`` DuckDB joins in the order of the text: it has no statistics of what
+    comes out of a shuffle, where the planner has estimates.
     """
 
     query: str
@@ -173,6 +175,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
     memory_limit: int
     deadline: float
     composed: bool = False
+    keeps_join_order: bool = False
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):

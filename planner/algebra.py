@@ -15,6 +15,7 @@ from starling_py.planner.expressions import (
     Column,
     Expression,
     OrderKey,
+    is_volatile,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ __all__ = [
     "outputs",
     "walk",
     "with_columns",
+    "with_conditions",
     "with_inputs",
 ]
 
@@ -317,6 +319,18 @@ def with_columns(node: Node, columns: tuple[Column, ...]) -> Node:
     if outputs(node) == columns:
         return node
     return Project(node, tuple(Named(column.name, column) for column in columns))
+
+
+def with_conditions(node: Node, conditions: tuple[Expression, ...]) -> Node:
+    """Return the node behind a filter, which a scan takes in itself: its footers may prove it.
+
+    Conditions that differ from one evaluation to the next stay outside: a scan may be repeated.
+    """
+    if not conditions:
+        return node
+    if isinstance(node, Scan) and not any(map(is_volatile, conditions)):
+        return replace(node, conditions=node.conditions + conditions)
+    return Filter(node, conditions)
 
 
 def walk(node: Node) -> Iterator[Node]:

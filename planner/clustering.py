@@ -29,8 +29,8 @@ __all__ = ["common_bounds", "extents", "ranged", "share_of_ranges"]
 
 _MOST_READ = 1.5
 """How much more bytes than there are the tasks may read together."""
-_OFF_FOR_CLEAN = 0.35
-"""How much of a share a bound may be off to be one that no row group spans."""
+_OFF_FOR_FILE = 0.35
+"""How much of a share a bound may be off to be where a file begins."""
 _MOST_SKEW = 2.0
 """How much more than the average one task may read."""
 
@@ -70,29 +70,31 @@ def _shared_scan(node: Node) -> Scan | None:
 def common_bounds(sides: Sequence[Extents], tasks: int) -> tuple[int, ...] | None:
     """Return bounds that cut all sides into tasks of about equal bytes, or ``None``.
 
-    A bound is where a row group of the largest side begins; best one that no row group of any
-    side spans, which is where files end that were written range by range. ``None`` means that
-    the tasks would read too much twice, or too unequal shares.
+    A bound is where a row group of the largest side begins, best the first one of a file: tasks
+    that read whole files need no filter. ``None`` means that the tasks would read too much twice,
+    or too unequal shares.
     """
     largest = max(sides, key=lambda side: sum(extent.bytes for extent in side))
     total = sum(extent.bytes for extent in largest)
     if tasks < 2 or not total:
         return None
-    clean = _clean_cuts(sides)
     begins: list[int] = []
+    of_files: set[int] = set()
     shares: list[float] = []
     before = 0
     for extent in sorted(largest, key=_by_low):
         if not begins or extent.low > begins[-1]:
             begins.append(extent.low)
             shares.append(before * tasks / total)
+            if extent.begins_file:
+                of_files.add(extent.low)
         before += extent.bytes
     bounds: list[int] = []
     for task in range(1, tasks):
         first = bisect_right(begins, bounds[-1]) if bounds else 1
-        low = max(first, bisect_left(shares, task - _OFF_FOR_CLEAN))
-        high = max(low, bisect_right(shares, task + _OFF_FOR_CLEAN))
-        near = [at for at in range(low, high) if begins[at] in clean]
+        low = max(first, bisect_left(shares, task - _OFF_FOR_FILE))
+        high = max(low, bisect_right(shares, task + _OFF_FOR_FILE))
+        near = [at for at in range(low, high) if begins[at] in of_files]
         middle = bisect_left(shares, task)
         near = near or [at for at in (middle - 1, middle) if first <= at < len(begins)]
         if not near:
@@ -103,17 +105,6 @@ def common_bounds(sides: Sequence[Extents], tasks: int) -> tuple[int, ...] | Non
 
 def _by_low(extent: Extent) -> tuple[int, int]:
     return extent.low, extent.high
-
-
-def _clean_cuts(sides: Sequence[Extents]) -> set[int]:
-    """Return the values that are above all of some row groups and not above any of the others."""
-    cuts = set()
-    reached: int | None = None
-    for extent in sorted((e for side in sides for e in side), key=_by_low):
-        if reached is not None and extent.low > reached:
-            cuts.add(extent.low)
-        reached = extent.high if reached is None else max(reached, extent.high)
-    return cuts
 
 
 def acceptable(sides: Sequence[Extents], bounds: tuple[int, ...]) -> bool:

@@ -27,9 +27,14 @@ __all__ = [
     "OrderKey",
     "conjunction",
     "conjuncts",
+    "is_volatile",
     "references",
     "substitute",
 ]
+
+_VOLATILE = frozenset(
+    ('"random"', '"uuid"', '"gen_random_uuid"', '"uuidv4"', '"uuidv7"', '"nextval"', '"setseed"')
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,13 @@ def children(expression: Expression) -> Iterator[Expression]:
                 yield condition
                 yield value
             yield otherwise
+
+
+def is_volatile(expression: Expression) -> bool:
+    """Return whether two evaluations may differ."""
+    if isinstance(expression, Call) and expression.name in _VOLATILE:
+        return True
+    return any(is_volatile(child) for child in children(expression))
 
 
 def references(expression: Expression) -> Iterator[str]:

@@ -38,11 +38,15 @@ class ColumnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The range of an integer column in one row group, and the row group's bytes."""
+    """The range of an integer column in one row group, and the row group's bytes.
+
+    ``begins_file`` tells whether the row group is the first of its file.
+    """
 
     low: int
     high: int
     bytes: int
+    begins_file: bool = False
 
 
 Extents = tuple[Extent, ...]
@@ -107,7 +111,9 @@ def _extents(ranges: Sequence[ColumnRange], every: Sequence[KeptRowGroup]) -> Ex
     for known, item in zip(ranges, every, strict=True):
         if not isinstance(known.minimum, int) or not isinstance(known.maximum, int):
             return None
-        found.append(Extent(known.minimum, known.maximum, item.row_group.bytes))
+        row_group = item.row_group
+        begins = row_group.first_row == 0
+        found.append(Extent(known.minimum, known.maximum, row_group.bytes, begins))
     return tuple(found)
 
 

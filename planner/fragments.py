@@ -16,13 +16,9 @@ from starling_py.planner.algebra import (
     Values,
     walk,
 )
-from starling_py.planner.expressions import Call, Column, Expression, children
+from starling_py.planner.expressions import Column, Expression, is_volatile
 
-__all__ = ["Draft", "Fragment", "Spread", "is_replicable", "is_volatile"]
-
-_VOLATILE = frozenset(
-    ('"random"', '"uuid"', '"gen_random_uuid"', '"uuidv4"', '"uuidv7"', '"nextval"', '"setseed"')
-)
+__all__ = ["Draft", "Fragment", "Spread", "is_replicable"]
 
 
 class Spread(StrEnum):
@@ -85,13 +81,6 @@ class Draft:
     def any_output(self) -> int:
         """Return the number of an output for a reader of all partitions in any order."""
         return 0 if self.outputs else self.output(SinglePartition())
-
-
-def is_volatile(expression: Expression) -> bool:
-    """Return whether two evaluations may differ."""
-    if isinstance(expression, Call) and expression.name in _VOLATILE:
-        return True
-    return any(is_volatile(child) for child in children(expression))
 
 
 def is_replicable(node: Node) -> bool:

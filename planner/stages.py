@@ -32,6 +32,7 @@ from starling_py.planner.algebra import (
     walk,
 )
 from starling_py.planner.clustering import share_of_ranges
+from starling_py.planner.expressions import Column
 from starling_py.planner.sizing import Sizing, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
@@ -40,7 +41,6 @@ from starling_py.planner.tables import ColumnSource, Table, TableColumn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starling_py.planner.expressions import Column
     from starling_py.planner.footers import Footers
     from starling_py.planner.fragments import Draft
 
@@ -70,6 +70,7 @@ def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[S
                 threads=sizing.threads(draft.fragment.tasks),
                 estimate=Estimate(rows=relation.rows, bytes=relation.bytes),
                 composed=True,
+                keeps_join_order=estimator.knows_better(draft.fragment.node),
             )
         )
     return tuple(stages)
@@ -186,6 +187,10 @@ def _scan_read(
     )
 
 
+_SEVERAL_JOINS = 2
+_REPEATED = 2.0
+
+
 class _StageEstimator:
     """Estimates a draft's rows, with what is known of the drafts that it reads."""
 
@@ -197,6 +202,27 @@ class _StageEstimator:
         made = self._estimator.estimate(draft.fragment.node)
         self._drafts[draft.number] = (draft, made)
         return made
+
+    def knows_better(self, node: Node) -> bool:
+        """Return whether DuckDB would misjudge joins with what other stages send.
+
+        It takes the values of every column of an Arrow table for distinct. Where they are not,
+        it expects far too few rows of a join, and of several joins it begins with the worst.
+        """
+        joins = [part for part in walk(node) if isinstance(part, Join)]
+        if len(joins) < _SEVERAL_JOINS:
+            return False
+        repeated = {
+            name
+            for part in walk(node)
+            if isinstance(part, StageRead)
+            for name, facts in self._estimator.estimate(part).columns.items()
+            if facts.distinct * _REPEATED < self._estimator.estimate(part).rows
+        }
+        keys = (
+            side for j in joins for c in j.conditions if c.equates for side in (c.left, c.right)
+        )
+        return any(isinstance(key, Column) and key.name in repeated for key in keys)
 
     def _of_read(self, read: StageRead) -> tuple[Relation, tuple[Column, ...]]:
         draft, relation = self._drafts[read.stage]

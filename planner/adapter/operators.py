@@ -20,7 +20,6 @@ from starling_py.planner.adapter.filters import table_filter
 from starling_py.planner.algebra import (
     Condition,
     CteRead,
-    Filter,
     Group,
     Join,
     JoinKind,
@@ -36,6 +35,7 @@ from starling_py.planner.algebra import (
     Sort,
     Values,
     outputs,
+    with_conditions,
 )
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import Column, Expression, conjuncts
@@ -221,7 +221,7 @@ class _Reader:
             part for item in serialized["expressions"] for part in conjuncts(expression(item, row))
         )
         kept = _pick(row, serialized["projection_map"])
-        return Filter(node, tuple(dict.fromkeys(conditions))), kept
+        return with_conditions(node, tuple(dict.fromkeys(conditions))), kept
 
     def _project(self, serialized: Serialized) -> tuple[Node, Row]:
         node, row = self._only(serialized)

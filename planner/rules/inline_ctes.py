@@ -17,6 +17,8 @@ from starling_py.planner.algebra import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starling_py.planner.footers import Footers
 
 __all__ = ["inline_ctes"]
@@ -27,12 +29,11 @@ def inline_ctes(plan: Plan, _: Footers) -> Plan:
 
     One that a user declares MATERIALIZED and reads once is inlined too: it still runs once.
     """
-    readers = Counter(
-        node.cte
-        for root in (*(definition for _, definition in plan.ctes), plan.root)
-        for node in walk(root)
-        if isinstance(node, CteRead)
-    )
+    readers = Counter(_reads(plan.root))
+    # Later definitions read earlier ones; one that nobody reads is no reader either.
+    for number, definition in reversed(plan.ctes):
+        if readers[number]:
+            readers.update(_reads(definition))
     kept: list[tuple[int, Node]] = []
     inlined: dict[int, Node] = {}
 
@@ -48,6 +49,10 @@ def inline_ctes(plan: Plan, _: Footers) -> Plan:
         elif readers[number] > 1:
             kept.append((number, made))
     return Plan(tuple(kept), rewrite(plan.root, put_in))
+
+
+def _reads(root: Node) -> Iterator[int]:
+    return (node.cte for node in walk(root) if isinstance(node, CteRead))
 
 
 def _renamed(definition: Node, read: CteRead) -> Node:

@@ -17,11 +17,11 @@ from starling_py.planner.algebra import (
     JoinKind,
     Node,
     Plan,
-    Scan,
     SetOperation,
     inputs,
     outputs,
     with_columns,
+    with_conditions,
     with_inputs,
 )
 from starling_py.planner.expressions import Call, Expression, references
@@ -195,15 +195,6 @@ def _cost(a: _Part, b: _Part, joined: _Part) -> float:
     if rows > max(a.relation.rows, b.relation.rows):
         rows *= _GROWTH_PENALTY
     return rows
-
-
-def with_conditions(node: Node, conditions: tuple[Expression, ...]) -> Node:
-    """Return the node behind a filter, which a scan takes in itself."""
-    if not conditions:
-        return node
-    if isinstance(node, Scan):
-        return replace(node, conditions=node.conditions + conditions)
-    return Filter(node, conditions)
 
 
 def _push_semi(node: Join, estimator: Estimator) -> Node | None:
