@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.operators.plan import Delivery
-from starling_py.operators.task import HashPartitioning, SinglePartition
+from starling_py.operators.task import SinglePartition
 from starling_py.planner.aggregates import in_two_parts
 from starling_py.planner.algebra import (
     Condition,
@@ -36,14 +36,13 @@ from starling_py.planner.algebra import (
     with_inputs,
 )
 from starling_py.planner.clustering import common_bounds, extents, ranged
-from starling_py.planner.expressions import Column, Expression, sql, substitute
+from starling_py.planner.exchanges import Exchanges
+from starling_py.planner.expressions import Column, Expression
 from starling_py.planner.fragments import Draft, Fragment, Spread, is_replicable
 from starling_py.planner.placement import Choice, JoinPlacement, Way
 from starling_py.planner.types import is_hashable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from starling_py.planner.footers import Footers
     from starling_py.planner.names import Names
     from starling_py.planner.sizing import Sizing
@@ -53,8 +52,6 @@ __all__ = ["distribute"]
 
 _TIMES_SMALLER = 10
 """A table that every task reads whole is by so much smaller than the largest one."""
-_FEW_READERS = 2
-"""So many tasks read a small table each for itself; for more of them a stage reads it once."""
 _FEW_GROUPS = 2_000
 """So many groups are merged by one task: an exchange would cost more than it gains."""
 _WORTH_GROUPING = 0.75
@@ -69,7 +66,7 @@ def distribute(
     for number, definition in plan.ctes:
         distributor.define(number, definition)
     distributor.finish(distributor.place(plan.root, in_order=True))
-    return distributor.drafts
+    return distributor.moves.drafts
 
 
 class _Distributor:
@@ -85,73 +82,19 @@ class _Distributor:
         self.estimator = estimator
         self.sizing = sizing
         self.names = names
-        self.drafts: list[Draft] = []
+        self.moves = Exchanges(sizing)
         self.ctes: dict[int, Draft] = {}
 
     def define(self, number: int, definition: Node) -> None:
-        self.ctes[number] = self.close(self.place(definition, in_order=True))
+        self.ctes[number] = self.moves.close(self.place(definition, in_order=True))
 
     def finish(self, fragment: Fragment) -> None:
         """Make the root's fragment the last stage."""
-        draft = self.close(fragment)
-        if draft is not self.drafts[-1] or draft.outputs:
-            read = self.read(draft, Delivery.ALIGNED)
-            draft = self.new_draft(read)
+        draft = self.moves.close(fragment)
+        if draft is not self.moves.drafts[-1] or draft.outputs:
+            read = self.moves.read(draft, Delivery.ALIGNED)
+            draft = self.moves.new_draft(read)
         draft.output(SinglePartition())
-
-    # Exchanges
-
-    def close(self, fragment: Fragment) -> Draft:
-        """Return the stage that computes a fragment, which may be one that is there already."""
-        node = fragment.node
-        if isinstance(node, StageRead) and node.delivery is Delivery.ALIGNED:
-            return self.drafts[node.stage]
-        return self.new_draft(fragment)
-
-    def new_draft(self, fragment: Fragment) -> Draft:
-        draft = Draft(len(self.drafts), fragment, outputs(fragment.node))
-        self.drafts.append(draft)
-        return draft
-
-    def read(
-        self, draft: Draft, delivery: Delivery, columns: tuple[Column, ...] | None = None
-    ) -> Fragment:
-        """Return a read of all of a stage's rows."""
-        output = draft.output(SinglePartition())
-        node = StageRead(columns or draft.columns, draft.number, output, delivery)
-        if delivery is Delivery.ALIGNED and draft.fragment.is_parallel:
-            return Fragment(node, Spread.SPLIT, draft.fragment.tasks)
-        return Fragment(node, Spread.ONE, 1)
-
-    def whole(self, fragment: Fragment) -> Fragment:
-        """Return all rows of a fragment in one task, or in every task that takes it in."""
-        draft = self.close(fragment)
-        return self.read(draft, Delivery.EVERYTHING, outputs(fragment.node))
-
-    def gathered(self, fragment: Fragment) -> Fragment:
-        """Return all rows of a fragment in one task."""
-        if fragment.spread is Spread.EVERY:
-            return replace(fragment, spread=Spread.ONE, tasks=1)
-        return self.whole(fragment) if fragment.is_parallel else fragment
-
-    def hashed(
-        self, fragment: Fragment, keys: Sequence[Expression], *, spread_nulls: bool = False
-    ) -> Fragment:
-        """Return the rows of a fragment partitioned by keys over its columns."""
-        draft = self.close(fragment)
-        columns = outputs(fragment.node)
-        # The reader may know the stage's columns by other names than the stage does.
-        at_producer = {
-            mine.name: theirs for mine, theirs in zip(columns, draft.columns, strict=True)
-        }
-        texts = tuple(sql(substitute(key, at_producer)) for key in keys)
-        partitioning = HashPartitioning(texts, self.sizing.partitions(), spread_nulls)
-        output = draft.output(partitioning)
-        node = StageRead(columns, draft.number, output, Delivery.PARTITIONED)
-        if spread_nulls:
-            return Fragment(node, Spread.SPLIT, self.sizing.hash_tasks())
-        sets = tuple(frozenset((key,)) for key in keys)
-        return Fragment(node, Spread.HASHED, self.sizing.hash_tasks(), sets)
 
     # Operators
 
@@ -167,7 +110,7 @@ class _Distributor:
             case Values():
                 return Fragment(node, Spread.EVERY if is_replicable(node) else Spread.ONE, 1)
             case CteRead(cte=cte, columns=columns):
-                return self.read(self.ctes[cte], Delivery.ALIGNED, columns)
+                return self.moves.read(self.ctes[cte], Delivery.ALIGNED, columns)
             case StageRead():
                 raise TypeError("a stage's read before there are stages")
             case Filter(input=input_) | Project(input=input_):
@@ -215,13 +158,16 @@ class _Distributor:
         chosen = placement.choose()
         match chosen.way:
             case Way.IN_PLACE:
-                left, right = self._read_once(left, right), self._read_once(right, left)
+                left, right = (
+                    self.moves.read_once(left, right),
+                    self.moves.read_once(right, left),
+                )
             case Way.REPLICATE_RIGHT:
-                right = self.whole(right) if right.spread is not Spread.EVERY else right
+                right = self.moves.whole(right) if right.spread is not Spread.EVERY else right
             case Way.REPLICATE_LEFT:
-                left = self.whole(left) if left.spread is not Spread.EVERY else left
+                left = self.moves.whole(left) if left.spread is not Spread.EVERY else left
             case Way.GATHER:
-                left, right = self.gathered(left), self.gathered(right)
+                left, right = self.moves.gathered(left), self.moves.gathered(right)
             case Way.HASH:
                 left, right = self._hash_sides(node, left, right, placement, chosen)
             case Way.RANGE:
@@ -230,33 +176,21 @@ class _Distributor:
         joined = replace(node, left=left.node, right=right.node)
         return placement.result(joined, left, right, chosen)
 
-    def _read_once(self, side: Fragment, other: Fragment) -> Fragment:
-        """Return a side that every task could read, read by one task where the others are many."""
-        if side.spread is Spread.EVERY and other.is_parallel and other.tasks > _FEW_READERS:
-            return self.whole(side)
-        return side
-
     def _hash_sides(
         self, node: Join, left: Fragment, right: Fragment, placement: JoinPlacement, chosen: Choice
     ) -> tuple[Fragment, Fragment]:
         if chosen.left_keys:
             nulls = placement.preserves_left and chosen.left_nulls
-            moved = self.hashed(left, chosen.left_keys, spread_nulls=nulls)
+            moved = self.moves.hashed(left, chosen.left_keys, spread_nulls=nulls)
             if chosen.reduces_right:
                 # The same stage's rows, once by hash and once whole.
-                whole = self.whole(replace(left, node=self._reread(moved.node, left)))
+                whole = self.moves.whole_again(moved.node, left)
                 right = right.over(_reducing(node, right.node, whole.node))
             left = moved
         if chosen.right_keys:
             nulls = placement.preserves_right and chosen.right_nulls
-            right = self.hashed(right, chosen.right_keys, spread_nulls=nulls)
+            right = self.moves.hashed(right, chosen.right_keys, spread_nulls=nulls)
         return left, right
-
-    def _reread(self, read: Node, fragment: Fragment) -> Node:
-        """Return a read of the stage that ``read`` reads, under the fragment's names."""
-        if not isinstance(read, StageRead):
-            raise TypeError(read)
-        return replace(read, columns=outputs(fragment.node), delivery=Delivery.ALIGNED)
 
     def _cut(
         self, fragment: Fragment, keys: tuple[Expression, ...], bounds: tuple[int, ...]
@@ -280,13 +214,13 @@ class _Distributor:
                 return cut.over(replace(node, input=cut.node))
         hashable = bool(node.keys) and all(is_hashable(key.type) for key in node.keys)
         if any(p is None for p in parts) or (node.keys and after > before * _WORTH_GROUPING):
-            moved = self.hashed(below, node.keys) if hashable else self.whole(below)
+            moved = self.moves.hashed(below, node.keys) if hashable else self.moves.whole(below)
             return moved.over(replace(node, input=moved.node))
         known = [p for p in parts if p is not None]
         partial = Group(below.node, node.keys, tuple(a for p in known for a in p.partial))
         producer = below.over(partial)
         apart = hashable and after > _FEW_GROUPS
-        moved = self.hashed(producer, node.keys) if apart else self.whole(producer)
+        moved = self.moves.hashed(producer, node.keys) if apart else self.moves.whole(producer)
         merged = Group(moved.node, node.keys, tuple(a for p in known for a in p.merge))
         results = tuple(
             Named(name, p.result) for (name, _), p in zip(node.aggregates, known, strict=True)
@@ -311,8 +245,8 @@ class _Distributor:
             if limit is not None and limit.count is not None:
                 most = limit.count + limit.offset
                 below = below.over(Limit(Sort(below.node, node.keys), most))
-            below = self.whole(below)
-        below = self.gathered(below)
+            below = self.moves.whole(below)
+        below = self.moves.gathered(below)
         made: Node = Sort(below.node, node.keys)
         if limit is not None:
             made = Limit(made, limit.count, limit.offset)
@@ -329,22 +263,22 @@ class _Distributor:
         if below.is_parallel:
             if node.count is not None:
                 below = below.over(Limit(below.node, node.count + node.offset))
-            below = self.whole(below)
-        below = self.gathered(below)
+            below = self.moves.whole(below)
+        below = self.moves.gathered(below)
         return below.over(Limit(below.node, node.count, node.offset))
 
     def _set_operation(self, node: SetOperation, *, in_order: bool) -> Fragment:
         members = [self.place(child, in_order=in_order) for child in node.inputs]
         if not any(member.is_parallel for member in members):
-            gathered = [self.gathered(member) for member in members]
+            gathered = [self.moves.gathered(member) for member in members]
             together = replace(node, inputs=tuple(member.node for member in gathered))
             return Fragment(together, Spread.ONE, 1)
         if node.kind is SetKind.UNION:
             return self._union(node, members, in_order=in_order)
         if not all(is_hashable(column.type) for column in node.columns):
-            moved = [self.whole(member) for member in members]
+            moved = [self.moves.whole(member) for member in members]
         else:
-            moved = [self.hashed(member, outputs(member.node)) for member in members]
+            moved = [self.moves.hashed(member, outputs(member.node)) for member in members]
         together = replace(node, inputs=tuple(member.node for member in moved))
         first = moved[0]
         if first.spread is not Spread.HASHED:
@@ -355,7 +289,7 @@ class _Distributor:
     def _union(self, node: SetOperation, members: list[Fragment], *, in_order: bool) -> Fragment:
         """Return UNION ALL: each member a stage, read piece by piece, or whole to keep order."""
         delivery = Delivery.EVERYTHING if in_order else Delivery.ALIGNED
-        reads = [self.read(self.close(m), delivery, outputs(m.node)) for m in members]
+        reads = [self.moves.read(self.moves.close(m), delivery, outputs(m.node)) for m in members]
         together = replace(node, inputs=tuple(read.node for read in reads))
         if in_order:
             return Fragment(together, Spread.ONE, 1)

@@ -7,22 +7,19 @@ positions 0, 1 …: they may repeat or leave out columns of the node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starling_py.planner.adapter.expressions import (
     aggregate,
-    comparison,
     expression,
     order_keys,
 )
 from starling_py.planner.adapter.filters import table_filter
+from starling_py.planner.adapter.joins import Row, Side, pick, read_join
 from starling_py.planner.algebra import (
-    Condition,
     CteRead,
     Group,
-    Join,
-    JoinKind,
     Limit,
     Named,
     Node,
@@ -48,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["ROW_ID", "adapt"]
 
 Serialized = Mapping[str, Any]
-Row = tuple[Column, ...]
 
 _NONE = 2**64 - 1
 """DuckDB's value for an index that is not there; as a scanned column, the row id or no column."""
@@ -115,9 +111,9 @@ class _Reader:
             "MATERIALIZED_CTE": self._cte,
             "FILTER": self._filter,
             "PROJECTION": self._project,
-            "COMPARISON_JOIN": self._comparison_join,
-            "ANY_JOIN": self._any_join,
-            "CROSS_PRODUCT": self._product,
+            "COMPARISON_JOIN": self._join,
+            "ANY_JOIN": self._join,
+            "CROSS_PRODUCT": self._join,
             "AGGREGATE_AND_GROUP_BY": self._group,
             "DISTINCT": self._distinct,
             "ORDER_BY": self._sort,
@@ -159,7 +155,7 @@ class _Reader:
             if condition is not None:
                 conditions += conjuncts(condition)
         node = Scan(table, tuple(scanned), tuple(dict.fromkeys(conditions)))
-        return node, _pick(row, serialized["projection_ids"])
+        return node, pick(row, serialized["projection_ids"])
 
     def _scanned_column(
         self, serialized: Serialized, index: int, columns: Mapping[str, TableColumn]
@@ -220,7 +216,7 @@ class _Reader:
         conditions = tuple(
             part for item in serialized["expressions"] for part in conjuncts(expression(item, row))
         )
-        kept = _pick(row, serialized["projection_map"])
+        kept = pick(row, serialized["projection_map"])
         return with_conditions(node, tuple(dict.fromkeys(conditions))), kept
 
     def _project(self, serialized: Serialized) -> tuple[Node, Row]:
@@ -279,7 +275,7 @@ class _Reader:
     def _sort(self, serialized: Serialized) -> tuple[Node, Row]:
         node, row = self._only(serialized)
         keys = order_keys(serialized["orders"], row)
-        return Sort(node, keys), _pick(row, serialized["projections"])
+        return Sort(node, keys), pick(row, serialized["projections"])
 
     def _limit(self, serialized: Serialized) -> tuple[Node, Row]:
         node, row = self._only(serialized)
@@ -298,73 +294,9 @@ class _Reader:
 
     # Operators on several inputs
 
-    def _join_sides(self, serialized: Serialized) -> tuple[Node, Row, Node, Row]:
+    def _join(self, serialized: Serialized) -> tuple[Node, Row]:
         left, right = serialized["children"]
-        left_node, left_row = self.read(left)
-        right_node, right_row = self.read(right)
-        return left_node, left_row, right_node, right_row
-
-    def _comparison_join(self, serialized: Serialized) -> tuple[Node, Row]:
-        if serialized["duplicate_eliminated_columns"] or serialized["delim_flipped"]:
-            raise CannotDistribute("delimiter join")
-        left, left_row, right, right_row = self._join_sides(serialized)
-        conditions: list[Condition] = []
-        residual: list[Expression] = []
-        for item in serialized["conditions"]:
-            if item["comparison"] in ("INVALID", None) or item["right"] is None:
-                residual += conjuncts(expression(item["left"], left_row + right_row))
-                continue
-            conditions.append(
-                Condition(
-                    expression(item["left"], left_row),
-                    comparison(item["comparison"]),
-                    expression(item["right"], right_row),
-                )
-            )
-        return self._join(
-            serialized, left, left_row, right, right_row, tuple(conditions), tuple(residual)
-        )
-
-    def _any_join(self, serialized: Serialized) -> tuple[Node, Row]:
-        left, left_row, right, right_row = self._join_sides(serialized)
-        residual = tuple(conjuncts(expression(serialized["condition"], left_row + right_row)))
-        return self._join(serialized, left, left_row, right, right_row, (), residual)
-
-    def _product(self, serialized: Serialized) -> tuple[Node, Row]:
-        left, left_row, right, right_row = self._join_sides(serialized)
-        return Join(left, right, JoinKind.INNER, ()), left_row + right_row
-
-    def _join(
-        self,
-        serialized: Serialized,
-        left: Node,
-        left_row: Row,
-        right: Node,
-        right_row: Row,
-        conditions: tuple[Condition, ...],
-        residual: tuple[Expression, ...],
-    ) -> tuple[Node, Row]:
-        name = serialized["join_type"]
-        if name not in JoinKind.__members__:
-            raise CannotDistribute(f"join of kind {name}")
-        kind = JoinKind[name]
-        kept = _pick(left_row, serialized["left_projection_map"])
-        if kind is JoinKind.MARK:
-            if residual or sum(not c.matches_nulls for c in conditions) > 1:
-                raise CannotDistribute("IN over several columns")
-            mark = self._names.fresh("mark")
-            node = Join(left, right, kind, conditions, residual, mark)
-            return node, (*kept, Column(mark, "BOOLEAN"))
-        if kind is JoinKind.SINGLE:
-            values = _pick(right_row, serialized["right_projection_map"])
-            if residual or len(values) != 1:
-                raise CannotDistribute("scalar subquery of several columns")
-            node = Join(left, right, kind, conditions, residual, values[0].name)
-            return node, kept + values
-        node = Join(left, right, kind, conditions, residual)
-        if kind in (JoinKind.SEMI, JoinKind.ANTI):
-            return node, kept
-        return node, kept + _pick(right_row, serialized["right_projection_map"])
+        return read_join(serialized, Side(*self.read(left)), Side(*self.read(right)), self._names)
 
     def _set_operation(self, serialized: Serialized) -> tuple[Node, Row]:
         kind = SetKind[serialized["type"].removeprefix("LOGICAL_")]
@@ -382,8 +314,3 @@ class _Reader:
         if kind is SetKind.UNION and not every:
             return Group(node, row, ()), row
         return node, row
-
-
-def _pick(row: Row, positions: Sequence[int]) -> Row:
-    """Return the columns at some positions; DuckDB writes an empty list for all of them."""
-    return tuple(row[position] for position in positions) if positions else row
