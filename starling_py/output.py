@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from starling_py.catalog.errors import OutputError, UsageError
+from starling_py.interruption import told
 from starling_py.operators.quoting import literal
 
 if TYPE_CHECKING:
@@ -128,10 +129,10 @@ def _copy(result: Result, path: Path, options: str, shown: Path | None = None) -
     import duckdb
 
     with closing(result.session()) as session:
+        statement = f"COPY ({result.select()}) TO {literal(str(path))} ({options})"
         try:
-            session.execute(
-                f"COPY ({result.select()}) TO {literal(str(path))} ({options})"
-            ).fetchall()
+            with told():
+                session.execute(statement).fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0].replace(str(path), str(shown or path))
             raise OutputError(f"the answer cannot be written: {reason}") from error

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from starling_py.catalog.errors import UsageError
+from starling_py.interruption import told
 from starling_py.operators.errors import OutOfMemory, TaskFailed
 from starling_py.operators.quoting import identifier, literal
 
@@ -163,7 +164,8 @@ def _errors() -> Iterator[None]:
     import duckdb
 
     try:
-        yield
+        with told():
+            yield
     except duckdb.OutOfMemoryException as error:
         raise OutOfMemory("the answer does not fit into memory") from error
     except duckdb.Error as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import UsageError
+from starling_py.interruption import told
 from starling_py.planner.errors import UnknownTable
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
@@ -87,7 +88,7 @@ class Session:
 
     def tables(self) -> tuple[TableInfo, ...]:
         self.check_open()
-        with self._planning:
+        with self._planning, told():
             self.catalog.refresh()
             return tuple(self._table(name) for name in self.catalog.names())
 
@@ -110,7 +111,7 @@ class Session:
         config = self.config
         options = PlanOptions(config.tasks, config.workers, config.cores, config.memory)
         # One at a time: the plan has to see one state of the files.
-        with self._planning:
+        with self._planning, told():
             self.check_open()
             if self._planner is None:
                 self._planner = Planner()

@@ -145,7 +145,8 @@ def verify(
 ) -> None:
     """Compare the answers to the 22 queries with DuckDB's.
 
-    They run through the engine and through plain DuckDB on the same files. Rows, column names and types must be the same. The exit code is 1 when any query differs.
+    They run through the engine and through plain DuckDB on the same files. Rows, column names and
+    types must be the same. The exit code is 1 when any query differs.
     """
     # Imports both engines: not for `generate`, nor for --help.
     from starling_py.tpch.errors import TpchError

@@ -1,6 +1,6 @@
 """``python -m starling_py.cli`` is ``starling``."""
 
-from starling_py.cli.main import main
+from starling_py.cli import run
 
 if __name__ == "__main__":
-    main(prog_name="starling")
+    run()

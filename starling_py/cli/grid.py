@@ -61,9 +61,17 @@ def write_all(result: Result) -> None:
             widths[number] = max(widths[number], *map(_width, values))
     right = _numeric(result)
     sys.stdout.write(_line(names, widths, right))
-    sys.stdout.write("─" * (sum(widths) + len(_GAP) * (len(widths) - 1)) + "\n")
+    sys.stdout.write(_rule() * (sum(widths) + len(_GAP) * (len(widths) - 1)) + "\n")
     for rows in result.texts():
         sys.stdout.write("".join(_line(map(_shown, row), widths, right) for row in rows))
+
+
+def _rule() -> str:
+    try:
+        "─".encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return "-"
+    return "─"
 
 
 def _numeric(result: Result) -> list[bool]:

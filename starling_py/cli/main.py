@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -45,6 +46,7 @@ class _Commands(click.Group):
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run, and exit: 0, 1 for a query that failed, 2 for wrong usage, 130 after Ctrl-C."""
         extra["standalone_mode"] = False
+        _open_streams()
         with _signals():
             code = self._run(args, extra)
         sys.exit(code)
@@ -153,6 +155,18 @@ class _signals:  # noqa: N801 - used as a function
 
 def _end(number: int, _: FrameType | None) -> None:
     raise SystemExit(128 + number)
+
+
+def _open_streams() -> None:
+    """See to it that anything can be written to standard output and standard error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            # What the terminal's encoding does not have is shown as a question mark.
+            stream.reconfigure(errors="replace")
 
 
 def _drop_output() -> None:

@@ -108,6 +108,11 @@ def connection(
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
+    from starling_py.interruption import held
+
+    with held():
+        import duckdb  # noqa: F401
+        import pyarrow.parquet  # noqa: F401
 
     return connect(
         data, tables=tables, tasks=tasks, workers=workers, memory=memory, isolation=isolation

@@ -6,8 +6,10 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["Scratch", "sweep"]
@@ -15,17 +17,23 @@ __all__ = ["Scratch", "sweep"]
 _NAME = re.compile(r"starling-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-.*")
 
 
+# Waits for a line, which says that all is done, or for the end of the process at the other end.
+_WATCH = 'read -r line || exec rm -rf -- "$1"'
+_STOP_SECONDS = 5.0
+
+
 class Scratch:
     """A new private directory, removed by :meth:`close` or when the interpreter ends.
 
-    Its name tells whose it is, so that :func:`sweep` finds those whose owner was killed.
+    A shell, asleep until then, removes it when this process is killed. Its name tells whose it is,
+    so that :func:`sweep` finds those that were left even so.
     """
 
     def __init__(self, parent: Path | None = None) -> None:
         pid = os.getpid()
         prefix = f"starling-{_machine()}-{pid}-{_started(pid)}-"
         self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        self._remove = weakref.finalize(self, _remove, self.path, pid)
+        self._remove = weakref.finalize(self, _remove, self.path, pid, _watcher(self.path))
 
     def close(self) -> None:
         self._remove()
@@ -48,9 +56,29 @@ def sweep(parent: Path | None = None) -> int:
     return removed
 
 
-def _remove(path: Path, owner: int) -> None:
-    if os.getpid() == owner:  # not in a fork
-        shutil.rmtree(path, ignore_errors=True)
+def _remove(path: Path, owner: int, watcher: subprocess.Popen[bytes] | None) -> None:
+    if os.getpid() != owner:
+        return  # a fork owns nothing of this
+    shutil.rmtree(path, ignore_errors=True)
+    if watcher is not None:
+        with suppress(OSError, subprocess.TimeoutExpired):
+            watcher.communicate(b"\n", timeout=_STOP_SECONDS)
+
+
+def _watcher(path: Path) -> subprocess.Popen[bytes] | None:
+    try:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", _WATCH, "starling-watcher", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.defpath},
+            cwd="/",
+            # Signals to the group of this process are not for the one that cleans up after it.
+            start_new_session=True,
+        )
+    except OSError:
+        return None  # no shell: the next engine sweeps
 
 
 def _machine() -> str:

@@ -76,7 +76,8 @@ def test_a_closed_pipe_is_quiet(shop):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -9)],
 )
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 def test_signals(shop, tmp_path, number, code, isolation):
@@ -100,6 +101,11 @@ def test_signals(shop, tmp_path, number, code, isolation):
         _, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
         assert "Traceback" not in errors
+        deadline = time.monotonic() + 30
+        while number == signal.SIGKILL and time.monotonic() < deadline:
+            if not list(tmp_path.iterdir()) and not _group(process.pid):
+                break
+            time.sleep(0.02)
         assert list(tmp_path.iterdir()) == []
         assert _group(process.pid) == []
 
@@ -183,3 +189,53 @@ def test_errors_are_coloured_on_a_terminal_only(shop):
     assert "\x1b[31m" in _on_a_terminal(args)
     assert "\x1b" not in _on_a_terminal(args, NO_COLOR="1")
     assert "\x1b" not in run(*args).stderr
+
+
+def test_ctrl_c_while_duckdb_works_for_the_main_thread():
+    code = """
+import os, signal, threading
+import duckdb
+from starling_py.interruption import held, told
+with duckdb.connect() as connection:
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        with told():
+            connection.execute("SELECT count(*) FROM range(1000000) a, range(1000000) b").fetchall()
+    except KeyboardInterrupt:
+        pass
+with held():
+    os.kill(os.getpid(), signal.SIGINT)
+    reached = True
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGINT
+    assert "line 14" in done.stderr, "the second signal comes when it is let through"
+
+
+def test_ctrl_c_while_the_program_is_loaded():
+    code = (
+        "import sys\n"
+        "class Late:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'starling_py.cli.main': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Late())\n"
+        "from starling_py.cli import run\n"
+        "run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "error: cancelled\n")
+
+
+def test_an_encoding_without_the_characters():
+    done = run("query", "SELECT 'é' AS x", "-q", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n-\n?\n", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams(tmp_path, closed):
+    line = f'"$0" -m starling_py.cli query "SELECT 1 AS x" -o x.csv {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", line, sys.executable], capture_output=True, cwd=tmp_path, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x.csv").read_text() == "x\n1\n"

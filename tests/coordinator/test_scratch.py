@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 from starling_py.coordinator.scratch import Scratch, sweep
 
@@ -35,12 +38,42 @@ def test_it_ends_with_the_interpreter(tmp_path):
 
 
 def test_a_fork_does_not_take_it_away(tmp_path):
-    leave(tmp_path, "pid = os.fork()\nif pid == 0: sys.exit()\nos.waitpid(pid, 0); os._exit(0)")
-    assert len(list(tmp_path.iterdir())) == 1
+    count = "(tmp := Path(sys.argv[1])).joinpath('n').write_text(str(len(list(tmp.iterdir()))))"
+    leave(tmp_path, f"pid = os.fork()\nif pid == 0: sys.exit()\nos.waitpid(pid, 0)\n{count}")
+    assert (tmp_path / "n").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["n"]
+
+
+def test_it_ends_with_a_killed_process(tmp_path):
+    leave(tmp_path, "os.kill(os.getpid(), 9)")
+    deadline = time.monotonic() + 30
+    while list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_watches_over_what_is_closed(tmp_path):
+    scratch = Scratch(tmp_path)
+    assert watchers(scratch.path) != []
+    scratch.close()
+    assert watchers(scratch.path) == []
+
+
+def watchers(path):
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(path) in command:
+            found.append(process.name)
+    return found
 
 
 def test_the_next_start_sweeps_what_a_killed_process_left(tmp_path):
-    leave(tmp_path, "os.kill(os.getpid(), 9)")
+    end = "_watch.kill(); _watch.wait(); os.kill(os.getpid(), 9)"
+    leave(tmp_path, f"_watch = scratch._remove.peek()[2][2]\n{end}")
     assert len(list(tmp_path.iterdir())) == 1
     alive = Scratch(tmp_path)
     (tmp_path / "starling-notours").mkdir()
