@@ -14,8 +14,14 @@ def identifier(name: str) -> str:
 
 
 def literal(text: str | None) -> str:
-    """Return ``text`` as a string literal, or ``NULL``."""
-    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
+    """Return ``text`` as a string literal, or ``NULL``.
+
+    A NUL cannot stand in the text of a statement, so ``chr(0)`` puts it in.
+    """
+    if text is None:
+        return "NULL"
+    plain = "'" + text.replace("'", "''") + "'"
+    return "(" + plain.replace("\0", "' || chr(0) || '") + ")" if "\0" in text else plain
 
 
 def parquet_path(path: str) -> str:

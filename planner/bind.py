@@ -16,6 +16,7 @@ import duckdb
 import msgspec
 
 from starling_py.operators.plan import ResultColumn
+from starling_py.operators.quoting import identifier
 from starling_py.operators.task import Setting
 from starling_py.planner.errors import (
     BindError,
@@ -24,7 +25,6 @@ from starling_py.planner.errors import (
     UnknownColumn,
     UnknownTable,
 )
-from starling_py.planner.names import quoted
 from starling_py.planner.source import Source, parse, point_at, syntax_error
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ class Binder:
                 serialized = self._serialize(text)
             except CannotDistribute as unreadable:
                 return Bound(self._describe(text, shown), None, unreadable.reason)
+            except RecursionError:
+                return Bound(self._describe(text, shown), None, "the plan is nested too deeply")
             if serialized["error"] and serialized["error_type"] in _USERS_FAULT:
                 raise _sql_error(serialized, shown, text == shown)
             result = self._describe(text, shown)
@@ -125,9 +127,9 @@ class Binder:
             schema = tuple((column.name, column.type) for column in table.columns)
             if self._schemas.get(name) == schema:
                 continue
-            columns = ", ".join(f"{quoted(column)} {type_}" for column, type_ in schema)
+            columns = ", ".join(f"{identifier(column)} {type_}" for column, type_ in schema)
             self._schemas.pop(name, None)
-            self._connection.execute(f"CREATE OR REPLACE TABLE {quoted(name)} ({columns})")
+            self._connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} ({columns})")
             self._schemas[name] = schema
 
     def _serialize(self, text: str) -> dict[str, Any]:

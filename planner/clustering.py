@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from starling_py.operators.plan import Delivery
+from starling_py.operators.quoting import identifier
 from starling_py.planner.algebra import Node, RangeCut, Scan, StageRead, rewrite, walk
 from starling_py.planner.expressions import Column, Expression
 from starling_py.planner.fragments import Fragment, Spread
-from starling_py.planner.names import quoted
 from starling_py.planner.tables import ColumnSource
 from starling_py.planner.types import INTEGERS
 
@@ -173,7 +173,7 @@ def share_of_ranges(scan: Scan, cut: RangeCut, kept: Sequence[KeptRowGroup]) -> 
 
 
 def _conditions(cut: RangeCut) -> tuple[str, ...]:
-    name = quoted(cut.column)
+    name = identifier(cut.column)
     first, *_ = cut.bounds
     conditions = [f"({name} < {first} OR {name} IS NULL)"]
     conditions += [

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from starling_py.planner.names import quoted
+from starling_py.operators.quoting import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -178,7 +178,7 @@ def sql(expression: Expression) -> str:
     """Return DuckDB's SQL for an expression; safe to put next to any operator."""
     match expression:
         case Column(name=name):
-            return quoted(name)
+            return identifier(name)
         case Literal(sql=text):
             return text
         case Cast(argument=argument, type=type_, lenient=lenient):
@@ -218,7 +218,7 @@ def aggregate_sql(call: Aggregate) -> str:
     if call.name == "count_star":
         text = "count(*)"
     else:
-        text = f"{quoted(call.name)}({'DISTINCT ' if call.distinct else ''}{inner}"
+        text = f"{identifier(call.name)}({'DISTINCT ' if call.distinct else ''}{inner}"
         text += f" ORDER BY {order_sql(call.order)})" if call.order else ")"
     if call.condition is not None:
         text += f" FILTER (WHERE {sql(call.condition)})"

@@ -8,9 +8,9 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from starling_py.operators.quoting import identifier, literal
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import Literal
-from starling_py.planner.names import literal, quoted
 from starling_py.planner.types import INTEGERS, type_name
 
 __all__ = ["constant"]
@@ -82,7 +82,7 @@ def _nested_sql(type_: str, serialized_type: Mapping[str, Any], value: Any) -> s
         case "STRUCT":
             members = zip(info["child_types"], value["children"], strict=True)
             packed = ", ".join(
-                f"{quoted(member['first'])} := {_part(member['second'], child)}"
+                f"{identifier(member['first'])} := {_part(member['second'], child)}"
                 for member, child in members
             )
             return f"CAST(struct_pack({packed}) AS {type_})"

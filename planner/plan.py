@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
+from starling_py.operators.quoting import encode_path
 from starling_py.operators.task import InputColumn
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
@@ -82,7 +82,7 @@ class Planner:
             stages=stages,
             result=bound.result,
             settings=self._binder.settings,
-            roots=tuple(quote(root) for root in catalog.roots()),
+            roots=tuple(encode_path(root) for root in catalog.roots()),
             bind_seconds=bound_at - started,
             plan_seconds=time.perf_counter() - bound_at,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from itertools import compress
-from operator import ge, gt, le, lt
+from operator import ge, gt, le, lt, ne
 from typing import TYPE_CHECKING, Any
 
 from starling_py.planner.expressions import Call, Column, Expression, Literal
@@ -59,6 +59,8 @@ class _Prover:
     def __init__(self, scan: Scan, every: Sequence[KeptRowGroup]) -> None:
         self._table = scan.table
         self._every = every
+        # A row group with as many NULLs holds nothing else.
+        self._rows = [item.row_group.rows for item in every]
         self._columns = {item.name: item.column for item in scan.scanned}
         self._hive = [c.name for c in scan.table.columns if c.source is ColumnSource.HIVE]
 
@@ -75,6 +77,11 @@ class _Prover:
             case Call(name="IS NULL", arguments=(Column() as column,)):
                 ranges = self._ranges(column)
                 return None if ranges is None else [r.nulls != 0 for r in ranges]
+            case Call(name="IS NOT NULL", arguments=(Column() as column,)):
+                ranges = self._ranges(column)
+                return (
+                    None if ranges is None else list(map(ne, self._rows, (r.nulls for r in ranges)))
+                )
             case Call(name="IN", arguments=(Column() as column, *values)):
                 return self._equal(column, values)
             case Call(name="=", arguments=(Column() as column, value)):
@@ -101,9 +108,15 @@ class _Prover:
             return None
         kind = type(bound)
         if (holds := _BY_MINIMUM.get(operator)) is not None:
-            return [type(r.minimum) is not kind or holds(r.minimum, bound) for r in ranges]
+            return [
+                holds(r.minimum, bound) if type(r.minimum) is kind else r.nulls != rows
+                for r, rows in zip(ranges, self._rows, strict=True)
+            ]
         if (holds := _BY_MAXIMUM.get(operator)) is not None:
-            return [type(r.maximum) is not kind or holds(r.maximum, bound) for r in ranges]
+            return [
+                holds(r.maximum, bound) if type(r.maximum) is kind else r.nulls != rows
+                for r, rows in zip(ranges, self._rows, strict=True)
+            ]
         return None
 
     def _ranges(self, column: Column) -> Sequence[ColumnRange] | None:
@@ -116,12 +129,17 @@ class _Prover:
 
     def _of_folders(self, column: TableColumn) -> list[ColumnRange]:
         at = self._hive.index(column.name)
-        known: dict[str | None, ColumnRange] = {}
-        for item in self._every:
+        known: dict[str, ColumnRange] = {}
+        ranges = []
+        for item, rows in zip(self._every, self._rows, strict=True):
             text = item.file.hive[at]
+            if text is None:
+                ranges.append(ColumnRange(None, None, rows))
+                continue
             if text not in known:
                 known[text] = _constant_range(text, column.type)
-        return [known[item.file.hive[at]] for item in self._every]
+            ranges.append(known[text])
+        return ranges
 
 
 def _together(how: Callable[[Iterable[bool]], bool], masks: Sequence[Mask]) -> Mask:
@@ -130,9 +148,7 @@ def _together(how: Callable[[Iterable[bool]], bool], masks: Sequence[Mask]) -> M
     return [how(bits) for bits in zip(*masks, strict=True)]
 
 
-def _constant_range(text: str | None, type_: str) -> ColumnRange:
-    if text is None:
-        return ColumnRange(None, None, 1)
+def _constant_range(text: str, type_: str) -> ColumnRange:
     value: object | None = None
     try:
         if type_ in INTEGERS:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
+from starling_py.operators.quoting import encode_path
 from starling_py.operators.task import FileRange
 
 if TYPE_CHECKING:
@@ -139,6 +139,6 @@ def _ranges(pieces: Sequence[tuple[KeptRowGroup, int, int]]) -> tuple[FileRange,
         else:
             made.append((item.file, first, first + rows))
     return tuple(
-        FileRange(quote(f.path), f.size, f.mtime_ns, f.rows, first, last, f.hive)
+        FileRange(encode_path(f.path), f.size, f.mtime_ns, f.rows, first, last, f.hive)
         for f, first, last in made
     )

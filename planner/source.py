@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from starling_py.operators.quoting import identifier
 from starling_py.planner.errors import SqlError, SqlSyntaxError, Unsupported
-from starling_py.planner.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -283,7 +283,7 @@ def edited(source: Source, files: tuple[str, ...], hidden: tuple[str, ...]) -> s
     edits = []
     for call, name in zip(source.files, files, strict=True):
         alias = "" if call.aliased else " AS read_parquet"
-        edits.append((call.start, call.end, quoted(name) + alias))
+        edits.append((call.start, call.end, identifier(name) + alias))
     if hidden:
         for start, end in source.stars:
             if end < 0:
@@ -291,7 +291,7 @@ def edited(source: Source, files: tuple[str, ...], hidden: tuple[str, ...]) -> s
                     f"{hidden[0]} beside a qualified * or EXCLUDE",
                     hint=f"read_parquet('…', {hidden[0]} = true) makes it a column of its own.",
                 )
-            edits.append((start, end, f"* EXCLUDE ({', '.join(map(quoted, hidden))})"))
+            edits.append((start, end, f"* EXCLUDE ({', '.join(map(identifier, hidden))})"))
     data = source.text.encode()
     for start, end, new in sorted(edits, reverse=True):
         data = data[:start] + new.encode() + data[end:]

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from starling_py.operators.quoting import identifier
 from starling_py.planner.algebra import (
     Condition,
     CteRead,
@@ -35,7 +36,6 @@ from starling_py.planner.expressions import (
     order_sql,
     sql,
 )
-from starling_py.planner.names import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,12 +97,12 @@ class _Block:
 
 
 def _as(text: str, name: str) -> str:
-    name = quoted(name)
+    name = identifier(name)
     return name if text == name else f"{text} AS {name}"
 
 
 def _names(columns: Iterable[Column]) -> tuple[str, ...]:
-    return tuple(quoted(column.name) for column in columns)
+    return tuple(identifier(column.name) for column in columns)
 
 
 class _Writer:
@@ -214,8 +214,8 @@ class _Writer:
         left = self._relation(node.left)
         right = self._nested(self._block(node.right)).source
         where = " AND ".join(map(_condition, node.conditions)) or "true"
-        inner = _indented(f"SELECT {quoted(node.mark)}\nFROM {right}\nWHERE {where}")
-        items = (*_names(outputs(node.left)), f"({inner}) AS {quoted(node.mark)}")
+        inner = _indented(f"SELECT {identifier(node.mark)}\nFROM {right}\nWHERE {where}")
+        items = (*_names(outputs(node.left)), f"({inner}) AS {identifier(node.mark)}")
         return _Block(left, items=items)
 
     def _set_operation(self, node: SetOperation) -> _Block:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from starling_py.operators.quoting import identifier, literal
 from starling_py.planner.errors import CannotDistribute
-from starling_py.planner.names import literal, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ def type_name(serialized: Mapping[str, Any]) -> str:
             members = info["child_types"]
             if not members or any(not member["first"] for member in members):
                 raise CannotDistribute("unnamed struct")
-            inner = ", ".join(f"{quoted(m['first'])} {type_name(m['second'])}" for m in members)
+            inner = ", ".join(f"{identifier(m['first'])} {type_name(m['second'])}" for m in members)
             return f"STRUCT({inner})"
         case "MAP":
             key, value = info["child_type"]["type_info"]["child_types"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from starling_py.operators.quoting import identifier
 from starling_py.planner.adapter.decimals import decimal_sum, width_and_scale
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import (
@@ -22,7 +23,6 @@ from starling_py.planner.expressions import (
     OrderKey,
 )
 from starling_py.planner.literals import constant
-from starling_py.planner.names import quoted
 from starling_py.planner.types import type_name
 
 __all__ = ["aggregate", "comparison", "expression", "order_keys"]
@@ -164,13 +164,13 @@ def _function(serialized: Serialized, row: Sequence[Column]) -> Expression:
     if name == "struct_pack":
         members = serialized["return_type"]["type_info"]["child_types"]
         named = tuple(
-            Call(quoted(member["first"]) + " :=", (argument,), argument.type, "prefix")
+            Call(identifier(member["first"]) + " :=", (argument,), argument.type, "prefix")
             for member, argument in zip(members, arguments, strict=True)
         )
         return Call(name, named, type_, "named")
     if name in ("row", "struct_insert", "struct_update", "struct_concat", "union_value"):
         raise CannotDistribute(f"function {name}")
-    return Call(quoted(name), tuple(map(_typed, arguments)), type_)
+    return Call(identifier(name), tuple(map(_typed, arguments)), type_)
 
 
 def _between(bounds: Serialized, arguments: tuple[Expression, ...]) -> Expression:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from starling_py.operators.quoting import literal
 from starling_py.planner.adapter.expressions import comparison, expression
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import Call, Column, Expression
 from starling_py.planner.literals import constant
-from starling_py.planner.names import literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
