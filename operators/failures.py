@@ -21,6 +21,7 @@ _DISK_FULL = re.compile(r"no space left|max_temp_directory_size|disk quota", re.
 _DAMAGED = re.compile(
     r"parquet|magic bytes|failed to read file|decompress|permission denied", re.IGNORECASE
 )
+_NO_ROOM = "there is no room left for spilling: set TMPDIR to a folder with more"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -39,11 +40,11 @@ def typed_error(error: BaseException, scanned: Sequence[str] = ()) -> StarlingEr
         return Cancelled("the query was cancelled")
     if isinstance(error, duckdb.OutOfMemoryException | MemoryError | pa.ArrowMemoryError):
         if _DISK_FULL.search(str(error)):
-            return StoreFull(text, hint="there is no room left for spilling")
+            return StoreFull(text, hint=_NO_ROOM)
         return OutOfMemory(text, hint="give the workers more memory, or run more tasks")
     if isinstance(error, duckdb.Error):
         if _DISK_FULL.search(str(error)):
-            return StoreFull(text, hint="there is no room left for spilling")
+            return StoreFull(text, hint=_NO_ROOM)
         if scanned and _is_damage(error):
             return _damaged(text, scanned)
         return TaskFailed(text)

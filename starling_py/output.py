@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -73,7 +74,7 @@ def save(result: Result, path: Path) -> None:
             _copy(result, part, _COPIED[suffix], path)
         part.replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise OutputError(_why_not(error, part, path)) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -124,6 +125,18 @@ def _write_arrow(result: Result, path: Path) -> None:
         writer.write_table(table)
 
 
+def _why_not(error: Exception, path: Path, shown: Path | None) -> str:
+    """Return what went wrong with ``path``, which the user knows as ``shown``, if at all."""
+    said = str(error)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES):
+        # DuckDB and Arrow wrap the system's words into more than a line of their own.
+        if os.strerror(number) in said:
+            said = os.strerror(number).lower()
+            return f"cannot write {shown or f'to the folder {path.parent.parent}'}: {said}"
+    said = (said.splitlines() or [type(error).__name__])[0]
+    return f"the answer cannot be written: {said.replace(str(path), str(shown or path))}"
+
+
 def _copy(result: Result, path: Path, options: str, shown: Path | None = None) -> None:
     """Write an answer to ``path``, which an error calls ``shown``."""
     import duckdb
@@ -134,5 +147,4 @@ def _copy(result: Result, path: Path, options: str, shown: Path | None = None) -
             with told():
                 session.execute(statement).fetchall()
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0].replace(str(path), str(shown or path))
-            raise OutputError(f"the answer cannot be written: {reason}") from error
+            raise OutputError(_why_not(error, path, shown)) from error

@@ -23,9 +23,9 @@ __all__ = ["show_plan"]
 _WIDTH = 80
 _INDENT = 10
 _DELIVERIES = {
-    Delivery.PARTITIONED: "partitioned",
-    Delivery.EVERYTHING: "everything to every task",
-    Delivery.ALIGNED: "task by task",
+    Delivery.PARTITIONED: "to each task its share of the partitions",
+    Delivery.EVERYTHING: "broadcast, everything to every task",
+    Delivery.ALIGNED: "to each task the output of its share of tasks",
 }
 
 
@@ -39,8 +39,12 @@ def show_plan(plan: StagePlan) -> None:
     answer = ", ".join(f"{printable(column.name)} {column.type}" for column in plan.result)
     for line in _field("answer", answer):
         shown.print(line, soft_wrap=True)
+    moved = sum(stage.estimate.bytes for stage in plan.stages[:-1])
     took = f"bind {seconds(plan.bind_seconds)}, plan {seconds(plan.plan_seconds)}"
-    totals = f"{count(len(plan.stages), 'stage')}, {count(plan.tasks, 'task')}; {took}"
+    totals = f"{count(len(plan.stages), 'stage')}, {count(plan.tasks, 'task')}"
+    if len(plan.stages) > 1:
+        totals += f", about {size(moved)} between stages"
+    totals += f"; {took}"
     for line in _field("total", totals):
         shown.print(line, soft_wrap=True)
 
@@ -52,13 +56,19 @@ def _stage(stage: Stage) -> Iterator[Text]:
         title.append(f" of {stage.threads} threads", "bold")
     yield title
     for read in stage.inputs:
-        yield from _field("reads", _scan(read) if isinstance(read, ScanRead) else _exchange(read))
+        if isinstance(read, ScanRead):
+            yield from _field("reads", _scan(read))
+            yield from _ranges(read)
+        else:
+            yield from _field("reads", _exchange(read, stage.tasks))
     for output in stage.outputs:
         yield from _field("writes", _partitioning(output))
     estimate = stage.estimate
-    yield from _field("expects", f"{_about(estimate.rows)}, {size(estimate.bytes)}")
     if stage.fallback:
-        yield from _field("one task", printable(stage.fallback), "yellow")
+        # What the planner cannot take apart it cannot estimate either.
+        yield from _field("note", f"one task only: {printable(stage.fallback)}", "yellow")
+    if estimate.bytes or not stage.fallback:
+        yield from _field("expects", f"{_about(estimate.rows)}, {size(estimate.bytes)}")
     yield from _sql(stage.statement)
 
 
@@ -75,13 +85,27 @@ def _scan(read: ScanRead) -> str:
     text = f"{read.name}: table {printable(read.table)}, {count(len(files), 'file')}, {groups}"
     if read.replicated:
         text += ", whole in every task"
+    elif len(read.splits) > 1:
+        rows = [sum(file.last_row - file.first_row for file in split) for split in read.splits]
+        text += f", at most {count(max(rows), 'row')} a task"
     columns = ", ".join(printable(column.field or column.name) for column in read.columns)
     return f"{text}; columns {columns}" if columns else f"{text}; no columns"
 
 
-def _exchange(read: ExchangeRead) -> str:
+def _ranges(read: ScanRead) -> Iterator[Text]:
+    """Say which part of its rows a task takes, by the example of a task in the middle."""
+    cut = [task for task, condition in enumerate(read.conditions) if condition]
+    if cut:
+        task = cut[len(cut) // 2]
+        condition = read.conditions[task].removeprefix("(").removesuffix(")")
+        yield from _field("", f"cut by key ranges; task {task} takes {printable(condition)}")
+
+
+def _exchange(read: ExchangeRead, tasks: int) -> str:
     output = f" output {read.output}" if read.output else ""
-    return f"{read.name}: stage {read.stage}{output}, {_DELIVERIES[read.delivery]}"
+    everything = read.delivery is Delivery.EVERYTHING and tasks == 1
+    how = "gathered in task order" if everything else _DELIVERIES[read.delivery]
+    return f"{read.name}: stage {read.stage}{output}, {how}"
 
 
 def _partitioning(output: Partitioning) -> str:

@@ -104,9 +104,9 @@ class WorkerProcess:
             raise
         except (OSError, EOFError) as error:
             await self._gone()
-            reason = self._reason()
+            reason, hint = self._reason(), self._hint()
             self._discard()
-            raise WorkerDied(f"worker {self._name} died: {reason}") from error
+            raise WorkerDied(f"worker {self._name} died: {reason}", hint=hint) from error
         finally:
             answer.cancel()
 
@@ -219,6 +219,12 @@ class WorkerProcess:
         except OSError:
             tail = ""
         return f"{ended}: {tail}" if tail else ended
+
+    def _hint(self) -> str | None:
+        code = None if self._process is None else self._process.poll()
+        if code != -signal.SIGKILL:
+            return None
+        return "the system kills processes when it runs out of memory: give the workers less"
 
     def _discard(self) -> None:
         """Kill the process, if there is one, and forget it."""

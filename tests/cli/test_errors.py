@@ -166,16 +166,17 @@ def test_an_output_that_cannot_be_written(starling, tmp_path):
     assert "is a folder" in failed(starling("query", "SELECT 1", "-o", tmp_path / "x.csv"), 2)
 
 
-def test_a_full_disk(starling, shop, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", ["csv", "parquet", "arrow"])
+def test_a_full_disk(starling, shop, monkeypatch, tmp_path, kind):
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     # What is written to the file's temporary name finds a disk without room.
     name = uuid.UUID(int=0xFFFF)
     monkeypatch.setattr(output.uuid, "uuid4", lambda: name)
-    out = tmp_path / "answer.csv"
-    (tmp_path / f".answer.csv.{name.hex[:8]}.part").symlink_to("/dev/full")
+    out = tmp_path / f"answer.{kind}"
+    (tmp_path / f".answer.{kind}.{name.hex[:8]}.part").symlink_to("/dev/full")
     out.write_text("before")
     text = failed(starling("query", "FROM orders", "--data", shop, "-o", out, "-q"), 1)
-    assert "cannot be written" in text
+    assert text == f"error: cannot write {out}: no space left on device\n"
     assert out.read_text() == "before"
     assert list(tmp_path.iterdir()) == [out]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import duckdb
 import msgspec
 
 from starling_py.operators.plan import StagePlan
@@ -44,7 +45,31 @@ def test_what_cannot_be_distributed(starling, shop):
     sql = "SELECT id, row_number() OVER (ORDER BY id) FROM orders"
     result = starling("explain", sql, "--data", shop, "--tasks", 2)
     assert result.exit_code == 0, result.output
-    assert "one task" in result.stdout
+    assert "  note    one task only: " in result.stdout
+    assert "expects" not in result.stdout
+
+
+def test_every_way_of_data(starling, shop, tmp_path):
+    with duckdb.connect() as writer:
+        for table, files in (("a", 4), ("b", 5)):
+            (tmp_path / table).mkdir()
+            for part in range(files):
+                rows = 120_000 // files
+                writer.execute(
+                    f"COPY (SELECT i AS k, 'x' || i AS s FROM range({part * rows}, "
+                    f"{(part + 1) * rows}) r(i)) TO '{tmp_path}/{table}/{part}.parquet'"
+                )
+    join = "SELECT count(*), max(a.s) FROM a JOIN b USING (k)"
+    for sql, data, parts in (
+        (join, tmp_path, ["rows a task; columns", "cut by key ranges; task 1 takes", '"k_']),
+        (join, tmp_path, ["gathered in task order", " between stages; bind "]),
+        ("SELECT DISTINCT note FROM orders", shop, ["to each task its share of the partitions"]),
+        ("FROM orders, customers", shop, ["broadcast, everything to every task"]),
+    ):
+        text = starling("explain", sql, "--data", data, "--tasks", 3).stdout
+        assert max(len(line) for line in text.splitlines()) <= 80
+        for part in parts:
+            assert part in " ".join(text.split()), text
 
 
 def test_tables(starling, shop):

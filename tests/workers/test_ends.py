@@ -114,21 +114,13 @@ def test_a_terminated_program_leaves_no_worker(program, isolation, scratch, work
         wait_until(lambda: list(scratch.iterdir()) == [])
 
 
-def test_a_killed_program_leaves_no_worker(
-    program, isolation, scratch, workers, make_engine, plans
-):
+def test_a_killed_program_leaves_nothing(program, isolation, scratch, workers):
     process = program()
     wait_for_workers(isolation, workers, 2)
     process.kill()
     process.wait(30)
     wait_until(lambda: workers() == [])
-    if isolation == "process":
-        wait_until(lambda: list(scratch.iterdir()) == [])
-    else:
-        # Nobody is left to remove it; the next engine does.
-        (left,) = scratch.iterdir()
-        make_engine(isolation).run(plans.plan(plans.stage(0, "SELECT 1", ["INTEGER"])))
-        assert not left.exists()
+    wait_until(lambda: list(scratch.iterdir()) == [])
 
 
 def test_a_program_that_ends_while_a_thread_waits_leaves_nothing(isolation, scratch, slow, workers):
