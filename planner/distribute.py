@@ -52,8 +52,6 @@ __all__ = ["distribute"]
 
 _TIMES_SMALLER = 10
 """A table that every task reads whole is by so much smaller than the largest one."""
-_FEW_GROUPS = 2_000
-"""So many groups are merged by one task: an exchange would cost more than it gains."""
 _WORTH_GROUPING = 0.75
 """Rows are grouped before an exchange where at most this share of them should be left."""
 
@@ -78,6 +76,7 @@ class _Distributor:
         # Of the largest table each task takes a share, however small the table is.
         largest = max((_rows(scan) for scan in scans), default=0)
         self.small_rows = min(sizing.options.small_rows, largest // _TIMES_SMALLER)
+        self.few_groups = sizing.options.few_groups
         self.footers = footers
         self.estimator = estimator
         self.sizing = sizing
@@ -208,18 +207,19 @@ class _Distributor:
         parts = [in_two_parts(call, self.names) for _, call in node.aggregates]
         before = self.estimator.estimate(node.input).rows
         after = self.estimator.estimate(node).rows
-        if after > _FEW_GROUPS:
+        if after > self.few_groups:
             cut = self._clustered(below, node.keys)
             if cut is not None:
                 return cut.over(replace(node, input=cut.node))
         hashable = bool(node.keys) and all(is_hashable(key.type) for key in node.keys)
         if any(p is None for p in parts) or (node.keys and after > before * _WORTH_GROUPING):
-            moved = self.moves.hashed(below, node.keys) if hashable else self.moves.whole(below)
+            apart = hashable and before > self.few_groups
+            moved = self.moves.hashed(below, node.keys) if apart else self.moves.whole(below)
             return moved.over(replace(node, input=moved.node))
         known = [p for p in parts if p is not None]
         partial = Group(below.node, node.keys, tuple(a for p in known for a in p.partial))
         producer = below.over(partial)
-        apart = hashable and after > _FEW_GROUPS
+        apart = hashable and after > self.few_groups
         moved = self.moves.hashed(producer, node.keys) if apart else self.moves.whole(producer)
         merged = Group(moved.node, node.keys, tuple(a for p in known for a in p.merge))
         results = tuple(

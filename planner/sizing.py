@@ -43,6 +43,8 @@ class PlanOptions:
         The dialect of the statement, as sqlglot names it.
     small_rows
         A table of at most so many rows is read whole by every task that joins it.
+    few_groups
+        So many expected groups are merged by one task: an exchange would cost more than it gains.
     """
 
     tasks: int | None
@@ -51,6 +53,7 @@ class PlanOptions:
     memory: int
     dialect: str = "duckdb"
     small_rows: int = 20_000
+    few_groups: int = 2_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class World:
     oracle: duckdb.DuckDBPyConnection
 
     def plan(self, sql: str, tasks: int | None, *, small_rows: int = 0) -> StagePlan:
-        options = PlanOptions(tasks, 2, 2, 1 << 30, small_rows=small_rows)
+        options = PlanOptions(tasks, 2, 2, 1 << 30, small_rows=small_rows, few_groups=small_rows)
         return self.planner.plan(sql, self.catalog, options, "test")
 
     def difference(self, sql: str, plan: StagePlan, order: tuple[int, ...] = ()) -> str | None:
