@@ -87,6 +87,8 @@ def _memory(given: int | str | None) -> int:
     if given is None:
         return max(default_memory(), LEAST_MEMORY)
     size = parse_size(given) if isinstance(given, str) else given
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise UsageError(f"memory must be bytes or a text such as '2GB', not {given!r}")
     if size < LEAST_MEMORY:
         raise UsageError(f"memory must be at least {LEAST_MEMORY >> 20}MiB, not {given}")
     return size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from starling_py.catalog.catalog import FileCatalog
     from starling_py.config import Config
@@ -102,12 +103,13 @@ class Session:
         return TableInfo(table.name, table.columns, len(table.files), table.rows, table.bytes)
 
     def plan(self, sql: str) -> StagePlan:
+        with _hinted():
+            return self._plan(sql)
+
+    def _plan(self, sql: str) -> StagePlan:
         from starling_py.planner.plan import Planner, PlanOptions
 
-        try:
-            sql.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError("the SQL is not Unicode text") from error
+        _check_text(sql)
         config = self.config
         options = PlanOptions(config.tasks, config.workers, config.cores, config.memory)
         # One at a time: the plan has to see one state of the files.
@@ -136,7 +138,8 @@ class Session:
             if self._engine is None:
                 self._engine = self._start()
             engine = self._engine
-        ran = engine.run(plan)
+        with _hinted():
+            ran = engine.run(plan)
         with self._lock:
             self.check_open()
             result = self._results.open(ran.table, plan.result, plan.settings)
@@ -165,6 +168,26 @@ class Session:
             steps.append(planner.close)
         for step in steps:
             step()
+
+
+def _check_text(sql: object) -> None:
+    if not isinstance(sql, str):
+        raise UsageError(f"the SQL must be a str, not {type(sql).__name__}")
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("the SQL is not Unicode text") from error
+
+
+@contextmanager
+def _hinted() -> Iterator[None]:
+    """Let tracebacks show the hints of errors."""
+    try:
+        yield
+    except StarlingError as error:
+        if error.hint:
+            error.add_note(f"hint: {error.hint}")
+        raise
 
 
 def _query_id() -> str:

@@ -26,6 +26,8 @@ _RIGHT = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(
 _GAP = "   "
 _NULL = "NULL"
 _UNLIMITED = 1_000_000
+_LEAST = 10
+"""Characters that a column needs, if it has so many, to be read."""
 
 
 def console() -> Console:
@@ -41,15 +43,42 @@ def console() -> Console:
 
 
 def show_some(result: Result, limit: int) -> None:
-    """Print the first rows for a terminal: folded to its width, NULL set apart by its shade."""
+    """Print the first rows for a terminal: as a grid, or as records where that is too wide."""
+    names = [printable(column.name) for column in result.columns]
+    rows = [row for batch in result.texts(limit) for row in batch]
+    widths = [cell_len(name) for name in names]
+    for number, values in enumerate(zip(*rows, strict=True)):
+        widths[number] = max(widths[number], *map(_width, values))
+    screen = console()
+    if sum(min(width, _LEAST) for width in widths) + len(_GAP) * (len(names) - 1) > screen.width:
+        _show_records(screen, names, rows)
+        return
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column, right in zip(result.columns, _numeric(result), strict=True):
-        name = Text(printable(column.name))
-        grid.add_column(name, justify="right" if right else "left", overflow="fold")
-    for rows in result.texts(limit):
-        for row in rows:
-            grid.add_row(*(Text(_NULL, "dim") if v is None else Text(printable(v)) for v in row))
-    console().print(grid)
+    for name, right in zip(names, _numeric(result), strict=True):
+        grid.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*map(_cell, row))
+    screen.print(grid)
+
+
+def _show_records(
+    screen: Console, names: Sequence[str], rows: Sequence[tuple[str | None, ...]]
+) -> None:
+    """Print a line for each value: nobody can read columns of a few characters."""
+    if not rows:
+        screen.print(Text(_GAP.join(names), "bold"))
+    for number, row in enumerate(rows, 1):
+        record = Table(box=None, show_header=False, pad_edge=False, padding=(0, len(_GAP), 0, 0))
+        record.add_column(overflow="fold")
+        record.add_column(overflow="fold")
+        for name, value in zip(names, row, strict=True):
+            record.add_row(Text(name, "bold"), _cell(value))
+        screen.print(Text(f"{'' if number == 1 else chr(10)}row {number:,}", "dim"))
+        screen.print(record)
+
+
+def _cell(value: str | None) -> Text:
+    return Text(_NULL, "dim") if value is None else Text(printable(value))
 
 
 def write_all(result: Result) -> None:

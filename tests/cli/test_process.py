@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -182,6 +183,21 @@ def test_a_terminal_shows_some_rows(shop):
     plain = _on_a_terminal(args, NO_COLOR="1")
     assert "\x1b[3" not in plain
     assert "NULL" in plain
+
+
+def test_a_terminal_too_narrow_for_columns_shows_records(shop):
+    columns = ", ".join(f"'value {n} of ' || id AS column_{n}" for n in range(8))
+    args = ["query", f"SELECT {columns}, NULL AS x FROM orders", "--data", str(shop)]
+    shown = _on_a_terminal([*args, "--max-rows", "2"], NO_COLOR="1")
+    lines = [re.sub(r"\x1b\[\d*m", "", line).rstrip() for line in shown.splitlines()]
+    assert lines[0] == "row 1"
+    assert lines[8].split("   ") == ["column_7", "value 7 of 0"]
+    assert lines[9].split() == ["x", "NULL"]
+    assert lines[10:12] == ["", "row 2"]
+    assert lines[-2].startswith("the first 2 of 30,000 rows")
+    # No rows: the names are all there is to see.
+    empty = _on_a_terminal([*args[:1], args[1] + " WHERE false", *args[2:]], NO_COLOR="1")
+    assert "column_7" in empty
 
 
 def test_errors_are_coloured_on_a_terminal_only(shop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import subprocess
 import sys
@@ -145,6 +146,28 @@ def test_errors_are_pep_249_s(connection):
     assert connection.execute("SELECT 1").fetchall() == [(1,)]
 
 
+def test_what_is_no_sql(connection):
+    for sql in (None, 5, b"SELECT 1", "SELECT '\udcff'"):
+        with pytest.raises(UsageError, match="the SQL"):
+            connection.execute(sql)
+    for sql in ("", " ;", "-- nothing"):
+        with pytest.raises(SqlSyntaxError, match="empty"):
+            connection.execute(sql)
+
+
+def test_tracebacks_show_hints(connection):
+    with pytest.raises(UnknownTable) as caught:
+        connection.execute("FROM tt")
+    assert caught.value.__notes__ == ["hint: did you mean t?"]
+
+
+def test_inside_an_event_loop(connection):
+    async def ask() -> list[tuple[int]]:
+        return connection.execute("SELECT count(*) FROM t").fetchall()
+
+    assert asyncio.run(ask()) == [(60_000,)]
+
+
 def test_a_failed_statement_drops_the_earlier_answer(connection):
     cursor = connection.execute("SELECT 1")
     with pytest.raises(StarlingError):
@@ -165,6 +188,8 @@ def test_a_failed_statement_drops_the_earlier_answer(connection):
         {"isolation": "none"},
         {"memory": "much"},
         {"memory": 5},
+        {"memory": 1e9},
+        {"memory": True},
         {"data": "/nowhere"},
         {"tables": {"": "x"}},
     ],
