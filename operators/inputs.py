@@ -138,8 +138,7 @@ def _bind_shuffle(
     )
     _run(
         connection,
-        f"CREATE OR REPLACE VIEW {_view(shuffled.name)} AS "
-        f"SELECT {items} FROM {identifier(raw)}",
+        f"CREATE OR REPLACE VIEW {_view(shuffled.name)} AS SELECT {items} FROM {identifier(raw)}",
     )
     undo.append(_dropper(connection, _view(shuffled.name)))
     return int(table.num_rows)
