@@ -70,6 +70,7 @@ def test_a_task_whose_workers_are_killed_twice_fails_the_query(make_engine, slow
         engine.run(slow())
     origin = caught.value.origin
     assert (origin.query, origin.stage, origin.task, origin.attempt) == ("slow", 0, 0, 2)
+    assert "out of memory" in caught.value.hint
     assert engine.run(grouped()).table.to_pylist() == grouped.expected()
 
 
