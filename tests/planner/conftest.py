@@ -52,8 +52,11 @@ class World:
     engine: Engine
     oracle: duckdb.DuckDBPyConnection
 
-    def plan(self, sql: str, tasks: int | None, *, small_rows: int = 0) -> StagePlan:
-        options = PlanOptions(tasks, 2, 2, 1 << 30, small_rows=small_rows, few_groups=small_rows)
+    def plan(
+        self, sql: str, tasks: int | None, *, small_rows: int = 0, few_groups: int | None = None
+    ) -> StagePlan:
+        few = small_rows if few_groups is None else few_groups
+        options = PlanOptions(tasks, 2, 2, 1 << 30, small_rows=small_rows, few_groups=few)
         return self.planner.plan(sql, self.catalog, options, "test")
 
     def difference(self, sql: str, plan: StagePlan, order: tuple[int, ...] = ()) -> str | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from conftest import World
 
+    from starling_py.operators.plan import StagePlan
+
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 
 TABLES = {
@@ -401,8 +403,11 @@ def plan_as(patch: pytest.MonkeyPatch, setup: Setup) -> None:
 
     if setup.way is not None:
         patch.setattr(JoinPlacement, "choose", choose)
-    patch.setattr(distribute, "_FEW_GROUPS", setup.few_groups)
     patch.setattr(distribute, "_TIMES_SMALLER", setup.times_smaller)
+
+
+def plan_with(world: World, sql: str, setup: Setup) -> StagePlan:
+    return world.plan(sql, setup.tasks, small_rows=setup.small_rows, few_groups=setup.few_groups)
 
 
 @given(query=statements(), others=st.lists(st.sampled_from(SETUPS[3:]), min_size=1, max_size=2))
@@ -425,7 +430,7 @@ def test_same_answer_as_duckdb(world: World, query: Query, others: list[Setup]) 
         note(repr(setup))
         with pytest.MonkeyPatch.context() as patch:
             plan_as(patch, setup)
-            plan = world.plan(query.sql, setup.tasks, small_rows=setup.small_rows)
+            plan = plan_with(world, query.sql, setup)
             for stage in plan.stages:
                 note(
                     f"-- stage {stage.id}: {stage.tasks} tasks, {stage.outputs}\n{stage.statement}"
