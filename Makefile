@@ -5,6 +5,7 @@ PYTHON ?= python3
 SCALE ?= 0.1
 DATA ?= data/tpch-$(SCALE)
 WORKERS ?= 2
+EXAMPLES ?= 2000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ QUERIES := tpch/queries
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint types format clean distclean constraints
+.PHONY: help install demo test fuzz lint types format clean distclean constraints
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +53,9 @@ demo: $(INSTALLED) | $(DATA) ## Generate TPC-H at scale 0.1 and run three querie
 
 test: $(INSTALLED) lint types ## Run lint, the format check, types and tests
 	@$(BIN)/pytest -n $(WORKERS)
+
+fuzz: $(INSTALLED) ## Compare EXAMPLES=2000 new random statements with DuckDB
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/planner/test_random_queries.py
 
 lint: $(INSTALLED) ## Run ruff and the format check
 	@$(BIN)/ruff check
