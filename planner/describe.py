@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 from starling_py.operators.task import HashPartitioning
 from starling_py.planner import algebra
 from starling_py.planner.algebra import JoinKind, inputs
-from starling_py.planner.expressions import (
-    Column,
-    Expression,
-    aggregate_sql,
-    order_sql,
-    sql,
-)
+from starling_py.planner.expressions import Column, Expression, aggregate_sql, order_sql, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
