@@ -215,7 +215,7 @@ class _Parts:
                 raise Cancelled("the engine is closed")
             if self._scratch is None:
                 sweep(self._options.scratch)
-                self._scratch = Scratch(self._options.scratch)
+                self._scratch = Scratch(self._options.scratch, owned=True)
             if self._invoker is None:
                 self._invoker = _invoker(self._options, self._scratch.path)
             if self._loop is None:

@@ -27,13 +27,19 @@ class Scratch:
 
     A shell, asleep until then, removes it when this process is killed. Its name tells whose it is,
     so that :func:`sweep` finds those that were left even so.
+
+    Parameters
+    ----------
+    owned
+        Whether somebody closes it when the interpreter ends: after whatever writes to it.
     """
 
-    def __init__(self, parent: Path | None = None) -> None:
+    def __init__(self, parent: Path | None = None, *, owned: bool = False) -> None:
         pid = os.getpid()
         prefix = f"starling-{_machine()}-{pid}-{_started(pid)}-"
         self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         self._remove = weakref.finalize(self, _remove, self.path, pid, _watcher(self.path))
+        self._remove.atexit = not owned
 
     def close(self) -> None:
         self._remove()
@@ -61,8 +67,9 @@ def _remove(path: Path, owner: int, watcher: subprocess.Popen[bytes] | None) -> 
         return  # a fork owns nothing of this
     shutil.rmtree(path, ignore_errors=True)
     if watcher is not None:
+        done = b"" if path.exists() else b"\n"
         with suppress(OSError, subprocess.TimeoutExpired):
-            watcher.communicate(b"\n", timeout=_STOP_SECONDS)
+            watcher.communicate(done, timeout=_STOP_SECONDS)
 
 
 def _watcher(path: Path) -> subprocess.Popen[bytes] | None:

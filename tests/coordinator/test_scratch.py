@@ -44,6 +44,23 @@ def test_a_fork_does_not_take_it_away(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["n"]
 
 
+def test_an_owned_one_waits_for_its_owner_at_the_end(tmp_path):
+    code = """
+import atexit, sys
+from pathlib import Path
+tmp = Path(sys.argv[1])
+atexit.register(lambda: tmp.joinpath("n").write_text(str(len(list(tmp.iterdir())))))
+from starling_py.coordinator.scratch import Scratch
+scratch = Scratch(tmp, owned=True)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+    assert (tmp_path / "n").read_text() == "1"
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.iterdir())) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [path.name for path in tmp_path.iterdir()] == ["n"]
+
+
 def test_it_ends_with_a_killed_process(tmp_path):
     leave(tmp_path, "os.kill(os.getpid(), 9)")
     deadline = time.monotonic() + 30
@@ -54,7 +71,9 @@ def test_it_ends_with_a_killed_process(tmp_path):
 
 def test_nobody_watches_over_what_is_closed(tmp_path):
     scratch = Scratch(tmp_path)
-    assert watchers(scratch.path) != []
+    deadline = time.monotonic() + 30
+    while not watchers(scratch.path):
+        assert time.monotonic() < deadline
     scratch.close()
     assert watchers(scratch.path) == []
 
