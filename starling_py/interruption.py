@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,20 @@ def told() -> Iterator[None]:
 @contextmanager
 def held() -> Iterator[None]:
     """Let signals wait: an exception in the middle of loading DuckDB or Arrow is an abort."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    came: list[int] = []
+    # Not a mask, which is for one thread: another one would take the signal.
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        if handler is not None:
+            signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        for arrived in came:
+            signal.raise_signal(arrived)
