@@ -60,6 +60,9 @@ def prune_columns(plan: Plan, _: Footers) -> Plan:
     ctes: list[tuple[int, Node]] = []
     # Later definitions read earlier ones, so what is needed is known from the end.
     for number, definition in reversed(plan.ctes):
+        if not pruner.used[number]:
+            # Its readers were joins for marks that nobody reads.
+            continue
         columns = outputs(definition)
         needed = {columns[at].name for at in pruner.used[number]}
         made = pruner.prune(definition, needed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from starling_py.catalog.catalog import FileCatalog
@@ -38,6 +38,8 @@ TYPES = {
     "TIMESTAMP": "TIMESTAMP '2020-01-01' + INTERVAL ({}) HOUR",
     "TIMESTAMPTZ": "TIMESTAMPTZ '2020-01-01 00:00:00+00' + INTERVAL ({}) HOUR",
     "VARCHAR": "'n' || CAST({} AS VARCHAR) || 'é'",
+    # Writers cut strings of this length: their footers tell nothing.
+    "long VARCHAR": "repeat('n', 300) || CAST({} AS VARCHAR)",
     "BOOLEAN": "({} > 0)",
 }
 GROUPS = 6
@@ -158,7 +160,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
 
 @pytest.mark.parametrize("type_", TYPES)
 @given(data=st.data())
-@settings(max_examples=4, derandomize=True, database=None, deadline=None)
+# Without shrinking: examples are small, and each one writes files.
+@settings(max_examples=4, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
 def test_no_row_is_lost(tables: Tables, type_: str, data: st.DataObject) -> None:
     groups = data.draw(row_groups)
     folder = tables.write(groups, type_)

@@ -94,6 +94,7 @@ SELECT sum(id) FROM l WHERE false
 SELECT l.id, e.id5 FROM l LEFT JOIN empty e ON e.k5 = l.k
 SELECT k4, count(*), sum(id4) FROM only_nulls GROUP BY k4
 SELECT id FROM l FULL JOIN mid ON mk = k JOIN few ON id > a WHERE mid BETWEEN 3 AND 40 AND k > 2
+WITH c AS (FROM r) SELECT id FROM (SELECT id, k IN (SELECT x.k2 FROM c x, c y) AS m FROM l)
 WITH a AS (FROM l), b AS (SELECT x.k FROM a x, a y WHERE x.id = y.id) SELECT 1 FROM b LIMIT 0
 SELECT id FROM l WHERE id + length(uuid()::VARCHAR) BETWEEN 40 AND 50
 SELECT k, string_agg('x', ',' ORDER BY CAST('y' AS VARCHAR)) FROM l GROUP BY k
