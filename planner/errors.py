@@ -24,6 +24,7 @@ __all__ = [
     "UnknownColumn",
     "UnknownTable",
     "Unsupported",
+    "row_id_refused",
 ]
 
 
@@ -69,3 +70,11 @@ class CannotDistribute(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def row_id_refused() -> Unsupported:
+    """Return the error for a statement that reads ``rowid``."""
+    return Unsupported(
+        "rowid is not supported: rows of Parquet files have no number of their own",
+        hint="file_row_number counts the rows of each file.",
+    )

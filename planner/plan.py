@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import count
 from typing import TYPE_CHECKING
 
 from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
@@ -14,7 +15,7 @@ from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound
 from starling_py.planner.distribute import distribute
-from starling_py.planner.errors import CannotDistribute, UnknownTable
+from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
 from starling_py.planner.rules.inline_ctes import inline_ctes
@@ -107,9 +108,12 @@ def _resolve(source: Source, catalog: Catalog) -> _Resolved:
             found[name] = table
     names: list[str] = []
     for call in source.files:
-        names.append(f"files_{len(names)}")
+        taken = {name.lower() for name in (*source.tables, *found)}
+        names.append(next(n for at in count() if (n := f"files_{at}") not in taken))
         found[names[-1]] = catalog.open_paths(call.patterns, call.options)
     own = {column.name.lower() for table in found.values() for column in table.columns}
+    if source.names_row_id and found and "rowid" not in own:
+        raise row_id_refused()
     virtual = tuple(name for name in source.names_virtual if name not in own)
     tables = {name: with_virtual_columns(table, virtual) for name, table in found.items()}
     hidden = virtual if tables else ()

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["FileCall", "Source", "parse", "point_at", "transpile"]
 
 _FILE_FUNCTIONS = frozenset(("read_parquet", "parquet_scan"))
+_SYSTEM_SCHEMAS = frozenset(("information_schema", "pg_catalog"))
+_SYSTEM_TABLES = frozenset(("sqlite_master", "sqlite_schema", "sqlite_temp_master"))
+_SYSTEM_FUNCTIONS = ("duckdb_", "pragma_")
+_TABLES_HINT = "`starling tables` lists the tables."
 VIRTUAL_COLUMNS = ("filename", "file_row_number")
 """Columns that DuckDB lets a Parquet scan name although ``*`` leaves them out."""
 
@@ -43,7 +47,7 @@ class Source:
 
     ``tables`` are the names in FROM clauses, CTEs among them. ``stars`` are the bytes of each
     ``*``, ending at -1 where it is qualified or has an EXCLUDE. ``names_virtual`` are the virtual
-    columns that the text mentions.
+    columns that the text mentions; ``names_row_id`` tells whether it mentions ``rowid``.
     """
 
     text: str
@@ -51,6 +55,7 @@ class Source:
     files: tuple[FileCall, ...]
     stars: tuple[tuple[int, int], ...]
     names_virtual: tuple[str, ...]
+    names_row_id: bool
 
 
 def transpile(text: str, dialect: str) -> str:
@@ -104,10 +109,7 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Source:
     tree = msgspec.json.decode(cast("tuple[str]", row)[0])
     if tree["error"]:
         if tree.get("error_type") == "not implemented":
-            raise Unsupported(
-                f"{_kind(connection, text)} statements are not supported",
-                hint="Starling answers SELECT, VALUES, FROM and WITH.",
-            )
+            raise _refusal(connection, text)
         raise syntax_error(text, tree)
     statements = tree.get("statements") or []
     if not statements:
@@ -151,6 +153,21 @@ def _pointed(text: str, message: str, line: int, column: int) -> str:
     return "\n".join([f"{first} (line {line}, column {column})", *rest, f"  {cut}", f"  {caret}"])
 
 
+def _refusal(connection: duckdb.DuckDBPyConnection, text: str) -> Unsupported:
+    """Return the error for what is not one SELECT."""
+    try:
+        several = len(connection.extract_statements(text)) > 1
+    except Exception:  # noqa: BLE001 - only for the words of an error message
+        several = False
+    kind = _kind(connection, text)
+    if several and kind == "SELECT":
+        return Unsupported("one statement at a time, please")
+    hint = "Starling answers SELECT, VALUES, FROM and WITH."
+    if kind == "EXPLAIN":
+        hint = "`starling explain` shows the plan of a statement."
+    return Unsupported(f"{kind} statements are not supported", hint=hint)
+
+
 def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     try:
         statements = connection.extract_statements(text)
@@ -174,7 +191,7 @@ class _Collector:
         for node in _nodes(root):
             kind = node.get("type")
             if kind == "BASE_TABLE":
-                self._tables[node.get("table_name", "")] = None
+                self._base_table(node)
             elif kind == "TABLE_FUNCTION":
                 self._function(node)
             elif kind == "STAR" and not node.get("columns"):
@@ -192,18 +209,27 @@ class _Collector:
             tuple(self._files),
             tuple(self._stars),
             tuple(name for name in VIRTUAL_COLUMNS if name in self._names),
+            "rowid" in self._names,
         )
+
+    def _base_table(self, node: Mapping[str, Any]) -> None:
+        name, schema = str(node.get("table_name", "")), str(node.get("schema_name", ""))
+        if schema.lower() in _SYSTEM_SCHEMAS or name.lower() in _SYSTEM_TABLES:
+            raise Unsupported(f"there are no system tables: {schema or name}", hint=_TABLES_HINT)
+        self._tables[name] = None
 
     def _show(self, node: Mapping[str, Any]) -> None:
         name = str(node.get("table_name", "")).strip('"')
         if node.get("show_type") in ("DESCRIBE", "SUMMARY") and name:
             self._tables[name] = None
             return
-        raise Unsupported("SHOW is not supported", hint="`starling tables` lists the tables.")
+        raise Unsupported("SHOW is not supported", hint=_TABLES_HINT)
 
     def _function(self, node: Mapping[str, Any]) -> None:
         function = node["function"]
         name = str(function.get("function_name", "")).lower()
+        if name.startswith(_SYSTEM_FUNCTIONS):
+            raise Unsupported(f"there are no system tables: {name}()", hint=_TABLES_HINT)
         if name not in _FILE_FUNCTIONS:
             return
         patterns: tuple[str, ...] = ()

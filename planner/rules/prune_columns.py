@@ -27,7 +27,7 @@ from starling_py.planner.algebra import (
     rewrite,
     with_columns,
 )
-from starling_py.planner.errors import Unsupported
+from starling_py.planner.errors import row_id_refused
 from starling_py.planner.expressions import (
     Aggregate,
     Column,
@@ -146,10 +146,7 @@ class _Pruner:
         needed = needed | _names(node.conditions)
         kept = tuple(item for item in node.scanned if item.name in needed)
         if any(item.column is ROW_ID for item in kept):
-            raise Unsupported(
-                "rowid is not supported: rows of Parquet files have no number of their own",
-                hint="file_row_number counts the rows of each file.",
-            )
+            raise row_id_refused()
         if not kept:
             # Counting rows takes a column; the narrowest is the cheapest. It takes the name of
             # what was there, which stays unique.

@@ -9,6 +9,8 @@ import pytest
 from starling_py.planner.errors import Unsupported
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import World
 
 UNORDERED = """
@@ -166,3 +168,29 @@ def test_what_is_not_known_runs_on_one_worker_and_says_why(world: World, sql: st
 def test_row_ids_are_refused(world: World) -> None:
     with pytest.raises(Unsupported, match="rowid"):
         world.plan("SELECT rowid FROM l", 2)
+
+
+REFUSED = {
+    "SELECT rowid, row_number() OVER () FROM l": "rowid",
+    "SELECT id FROM l; DROP TABLE l": "one statement",
+    "SELECT * FROM information_schema.tables": "system tables",
+    "SELECT * FROM pg_catalog.pg_tables": "system tables",
+    "SELECT * FROM sqlite_master": "system tables",
+    "SELECT * FROM duckdb_tables()": "system tables",
+    "EXPLAIN SELECT 1": "EXPLAIN",
+}
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_refused_by_name(world: World, sql: str) -> None:
+    with pytest.raises(Unsupported, match=REFUSED[sql]):
+        world.plan(sql, 2)
+
+
+def test_files_beside_a_table_of_their_stand_in_name(world: World, tmp_path: Path) -> None:
+    """A call of read_parquet once took the place of a table called files_0."""
+    world.oracle.execute(f"COPY (SELECT 7 AS a) TO '{tmp_path}/f.parquet'")
+    sql = f"""WITH files_0 AS (SELECT 1 AS a)
+        SELECT files_0.a, r.a FROM files_0, read_parquet('{tmp_path}/f.parquet') AS r"""
+    rows = world.engine.run(world.plan(sql, 2)).table.to_pylist()
+    assert [list(row.values()) for row in rows] == [[1, 7]]
