@@ -116,8 +116,8 @@ def _resolve(source: Source, catalog: Catalog) -> _Resolved:
         raise row_id_refused()
     virtual = tuple(name for name in source.names_virtual if name not in own)
     tables = {name: with_virtual_columns(table, virtual) for name, table in found.items()}
-    hidden = virtual if tables else ()
-    return _Resolved(edited(source, tuple(names), hidden), tables)
+    hiding = frozenset(found) - frozenset(names) | {""}
+    return _Resolved(edited(source, tuple(names), virtual, hiding), tables)
 
 
 def _is_path(name: str) -> bool:

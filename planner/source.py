@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import duckdb
 import msgspec
 
 from starling_py.operators.quoting import identifier
@@ -16,8 +17,6 @@ from starling_py.planner.errors import SqlError, SqlSyntaxError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    import duckdb
 
 __all__ = ["FileCall", "Source", "parse", "point_at", "transpile"]
 
@@ -42,18 +41,29 @@ class FileCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Star:
+    """A ``*`` at bytes ``start`` to ``end``, -1 where it is qualified or has an EXCLUDE.
+
+    ``tables`` are those directly in its FROM clause; calls of read_parquet are the empty name.
+    """
+
+    start: int
+    end: int
+    tables: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One parsed SELECT (or VALUES, FROM, DESCRIBE …).
 
-    ``tables`` are the names in FROM clauses, CTEs among them. ``stars`` are the bytes of each
-    ``*``, ending at -1 where it is qualified or has an EXCLUDE. ``names_virtual`` are the virtual
+    ``tables`` are the names in FROM clauses, CTEs among them. ``names_virtual`` are the virtual
     columns that the text mentions; ``names_row_id`` tells whether it mentions ``rowid``.
     """
 
     text: str
     tables: tuple[str, ...]
     files: tuple[FileCall, ...]
-    stars: tuple[tuple[int, int], ...]
+    stars: tuple[Star, ...]
     names_virtual: tuple[str, ...]
     names_row_id: bool
 
@@ -184,7 +194,7 @@ class _Collector:
         self._text = text
         self._tables: dict[str, None] = {}
         self._files: list[FileCall] = []
-        self._stars: list[tuple[int, int]] = []
+        self._stars: list[Star] = []
         self._names: set[str] = set()
 
     def collect(self, root: Mapping[str, Any]) -> Source:
@@ -194,11 +204,8 @@ class _Collector:
                 self._base_table(node)
             elif kind == "TABLE_FUNCTION":
                 self._function(node)
-            elif kind == "STAR" and not node.get("columns"):
-                at = node.get("query_location", 0)
-                plain = not (node.get("exclude_list") or node.get("relation_name"))
-                length = node.get("query_location_length", 0)
-                self._stars.append((at, at + length if plain else -1))
+            elif kind == "SELECT_NODE":
+                self._select(node)
             elif kind == "COLUMN_REF":
                 self._names.add(str(node["column_names"][-1]).lower())
             elif kind == "SHOW_REF" and not node.get("query"):
@@ -211,6 +218,16 @@ class _Collector:
             tuple(name for name in VIRTUAL_COLUMNS if name in self._names),
             "rowid" in self._names,
         )
+
+    def _select(self, node: Mapping[str, Any]) -> None:
+        tables = _from_names(node.get("from_table"))
+        for item in node.get("select_list") or []:
+            if item.get("type") != "STAR" or item.get("columns"):
+                continue
+            at = item.get("query_location", 0)
+            plain = not (item.get("exclude_list") or item.get("relation_name"))
+            end = at + item.get("query_location_length", 0) if plain else -1
+            self._stars.append(Star(at, end, tables))
 
     def _base_table(self, node: Mapping[str, Any]) -> None:
         name, schema = str(node.get("table_name", "")), str(node.get("schema_name", ""))
@@ -251,21 +268,29 @@ class _Collector:
     def _closing(self, start: int) -> int:
         """Return the byte behind the parenthesis that closes the call which starts at ``start``."""
         data = self._text.encode()
-        depth, quote, at = 0, 0, start
-        while at < len(data):
-            byte = data[at]
-            if quote:
-                quote = 0 if byte == quote else quote
-            elif byte in b"'\"":
-                quote = byte
-            elif byte == ord("("):
+        depth = 0
+        for at, kind in duckdb.tokenize(self._text):
+            if at < start or kind != duckdb.token_type.operator:
+                continue
+            if data[at] == ord("("):
                 depth += 1
-            elif byte == ord(")"):
+            elif data[at] == ord(")"):
                 depth -= 1
                 if depth == 0:
                     return at + 1
-            at += 1
-        return at
+        return len(data)
+
+
+def _from_names(node: object) -> frozenset[str]:
+    """Return the tables directly in a FROM clause; calls of read_parquet are the empty name."""
+    match node:
+        case {"type": "JOIN", "left": left, "right": right}:
+            return _from_names(left) | _from_names(right)
+        case {"type": "BASE_TABLE", "table_name": str(name)}:
+            return frozenset((name,))
+        case {"type": "TABLE_FUNCTION", "function": {"function_name": str(name)}}:
+            return frozenset(("",)) if name.lower() in _FILE_FUNCTIONS else frozenset()
+    return frozenset()
 
 
 def _value(expression: Mapping[str, Any]) -> object:
@@ -296,7 +321,9 @@ def _nodes(tree: object) -> Iterator[Mapping[str, Any]]:
             stack.extend(reversed(item))
 
 
-def edited(source: Source, files: tuple[str, ...], hidden: tuple[str, ...]) -> str:
+def edited(
+    source: Source, files: tuple[str, ...], hidden: tuple[str, ...], hiding: frozenset[str]
+) -> str:
     """Return the text with each ``read_parquet`` call replaced by a table's name.
 
     Parameters
@@ -304,20 +331,24 @@ def edited(source: Source, files: tuple[str, ...], hidden: tuple[str, ...]) -> s
     files
         A table name for each of ``source.files``.
     hidden
-        Columns that the tables have here but ``*`` must not show.
+        Columns that tables have here but ``*`` must not show.
+    hiding
+        The names of the tables that have them; calls of read_parquet are the empty name.
     """
     edits = []
     for call, name in zip(source.files, files, strict=True):
         alias = "" if call.aliased else " AS read_parquet"
         edits.append((call.start, call.end, identifier(name) + alias))
-    if hidden:
-        for start, end in source.stars:
-            if end < 0:
-                raise Unsupported(
-                    f"{hidden[0]} beside a qualified * or EXCLUDE",
-                    hint=f"read_parquet('…', {hidden[0]} = true) makes it a column of its own.",
-                )
-            edits.append((start, end, f"* EXCLUDE ({', '.join(map(identifier, hidden))})"))
+    for star in source.stars if hidden else ():
+        if not star.tables & hiding:
+            continue
+        if star.end < 0:
+            raise Unsupported(
+                f"{hidden[0]} beside a qualified * or EXCLUDE",
+                hint=f"read_parquet('…', {hidden[0]} = true) makes it a column of its own.",
+            )
+        columns = ", ".join(map(identifier, hidden))
+        edits.append((star.start, star.end, f"* EXCLUDE ({columns})"))
     data = source.text.encode()
     for start, end, new in sorted(edits, reverse=True):
         data = data[:start] + new.encode() + data[end:]
