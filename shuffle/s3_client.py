@@ -123,13 +123,15 @@ class S3Client:
 
     def put(self, key: str, parts: Sequence[Buffer], *, create: bool) -> None:
         """PUT an object, with ``create`` only if there is none."""
-        size = sum(len(memoryview(part).cast("B")) for part in parts)
+        # obstore takes unsigned bytes only, and Arrow's buffers say that theirs are signed.
+        views = [memoryview(part).cast("B") for part in parts if len(part)]
+        size = sum(len(view) for view in views)
 
         def send() -> None:
             self._obstore.put(
                 self._store,
                 key,
-                list(parts),
+                views,
                 mode="create" if create else "overwrite",
                 use_multipart=False,
             )

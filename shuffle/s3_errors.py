@@ -43,11 +43,12 @@ _PERMISSION: dict[Action, str] = {
     "delete": "s3:DeleteObject",
 }
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
-_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>|\(code: (\w+)\)")
+_CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
 _MESSAGE = re.compile(r"<Message>\s*(.*?)\s*</Message>", re.DOTALL)
 _REGION = re.compile(r"<Region>\s*([\w-]+)\s*</Region>")
 _KIND = re.compile(r"\bkind: (Connect|Timeout|Request|Interrupted|Decode)\b")
-_CAUSE = re.compile(r'(?:error|message): "([^"]{1,200})"|ConnectError\(\s*"([^"]{1,200})"')
+_NOT_SENT = re.compile(r"legacy::Error\(\s*Connect\b")
+_CAUSE = re.compile(r'(?:error|message): "([^"]{1,200})"')
 
 _TRANSIENT = {
     "InternalError",
@@ -69,6 +70,7 @@ _ELSEWHERE = {
     "Redirect",
     "TemporaryRedirect",
 }
+_FORBIDDEN = {"AccessDenied", "AccountProblem", "AllAccessDisabled"}
 _REFUSED = {"InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "UnrecognizedClient"}
 
 
@@ -92,24 +94,24 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What of the reply is known. Without ``status`` there was none."""
+    """What of the reply is known.
+
+    Without ``status`` there was none, or none that failed as a whole; unless it was ``sent``, the
+    request never left, for want of a connection.
+    """
 
     status: int | None
     code: str
     message: str
     region: str
     kind: str
-
-    @property
-    def sent(self) -> bool:
-        """Whether the request can have reached the store."""
-        return self.status is not None or self.kind != "Connect"
+    sent: bool
 
 
 def read_reply(error: Exception) -> Reply:
     """Take an error of obstore apart."""
     if isinstance(error, BrokenBody):
-        return Reply(None, "", str(error), "", "Interrupted")
+        return Reply(None, "", str(error), "", "Interrupted", sent=True)
     text, _, debug = str(error).rpartition("\n\nDebug source:\n")
     text = text or debug
     # The key comes before the reply, and may look like one.
@@ -127,10 +129,11 @@ def read_reply(error: Exception) -> Reply:
         said = _cause(text, debug)
     return Reply(
         int(status[-1][1]) if status else None,
-        (code[1] or code[2]) if code else "",
+        code[1] if code else "",
         said,
         region[1] if region else "",
         kind[1] if kind else "",
+        sent=not _NOT_SENT.search(debug),
     )
 
 
@@ -161,7 +164,7 @@ def _final(reply: Reply, request: Request) -> Fault | None:
     if (
         reply.status in (301, 307, 308)
         or reply.code in _ELSEWHERE
-        or reply.message.startswith("Received redirect without LOCATION")
+        or "redirect without LOCATION" in reply.message
     ):
         where = f", but in {reply.region}" if reply.region else ""
         return _fault(
@@ -185,7 +188,7 @@ def _denied(reply: Reply, request: Request) -> Fault | None:
         return _fault(
             StoreDenied, f"the store refuses the credentials for {request.resource}: {_said(reply)}"
         )
-    if reply.status in (401, 403):
+    if reply.status in (401, 403) or reply.code in _FORBIDDEN:
         hint = None
         if request.action in ("get", "head"):
             hint = "without s3:ListBucket, S3 says the same of an object that does not exist"
@@ -207,8 +210,10 @@ def _transient(reply: Reply, request: Request) -> Fault | None:
         or reply.message.startswith("Requested ")  # a reply with another range than was asked for
     ):
         what = _said(reply) or (f"status {status}" if status else reply.kind)
-        where = request.endpoint if reply.kind == "Connect" else request.resource
-        return _fault(StoreUnavailable, f"{where} cannot be reached: {what}", retry=True)
+        text = f"{request.resource} cannot be used now: {what}"
+        if not reply.sent:
+            text = f"{request.endpoint} cannot be reached: {what}"
+        return _fault(StoreUnavailable, text, retry=True)
     return None
 
 
@@ -229,7 +234,7 @@ def _cause(text: str, debug: str) -> str:
         return "no answer in time"
     cause = _CAUSE.search(debug)
     if cause:
-        return cause[1] or cause[2]
+        return cause[1]
     if "IncompleteMessage" in debug or "ConnectionReset" in debug:
         return "the connection was closed"
     if "IncompleteBody" in debug:
