@@ -44,6 +44,7 @@ _PERMISSION: dict[Action, str] = {
 }
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*(\w+)\s*</Code>")
+_ONE_OF_MANY = re.compile(r"DeleteObjects request failed for (.*) \(code: (\w+)\)\s*\Z", re.DOTALL)
 _MESSAGE = re.compile(r"<Message>\s*(.*?)\s*</Message>", re.DOTALL)
 _REGION = re.compile(r"<Region>\s*([\w-]+)\s*</Region>")
 _KIND = re.compile(r"\bkind: (Connect|Timeout|Request|Interrupted|Decode)\b")
@@ -117,6 +118,9 @@ def read_reply(error: Exception) -> Reply:
     # The key comes before the reply, and may look like one.
     status = list(_STATUS.finditer(text))
     body = text[status[-1].end() :] if status else text
+    one = _ONE_OF_MANY.search(text)  # the request was answered, but not all keys are gone
+    if one:
+        return Reply(None, one[2], one[1], "", "", sent=True)
     code = _CODE.search(body)
     message = _MESSAGE.search(body)
     region = _REGION.search(body)

@@ -394,12 +394,14 @@ class TestFinal:
     ) -> None:
         def answer(handler: Handler, *_: object) -> None:
             code = "SlowDown" if len(script.asked) < 3 else "AccessDenied"
-            body = f"<Error><Key>k</Key><Code>{code}</Code><Message>so</Message></Error>"
-            body = f"<DeleteResult><Deleted><Key>j</Key></Deleted>{body}</DeleteResult>"
+            body = (
+                f"<Error><Key>some/prefix/k</Key><Code>{code}</Code><Message>so</Message></Error>"
+            )
+            body = f"<DeleteResult><Deleted><Key>some/prefix/j</Key></Deleted>{body}</DeleteResult>"
             handler.send(200, body.encode(), {})
 
         monkeypatch.setattr(Handler, "answer", answer)
-        with pytest.raises(StoreDenied, match=r"s3:DeleteObject on s3://bucket is denied"):
+        with pytest.raises(StoreDenied, match=r"s3:DeleteObject on .* is denied: .*prefix/k"):
             small.delete(["j", "k"])
         assert small.meter.snapshot() == RequestCounts(delete=3)
 
