@@ -32,8 +32,9 @@ def s3(s3_server) -> Iterator[S3Store]:
     store.close()
 
 
-def test_pages_and_bulk_deletes(s3: S3Store) -> None:
+def test_pages_and_bulk_deletes(ministack) -> None:
     """One request per page of a listing, and per thousand deleted objects."""
+    s3 = ministack.store()
     keys = [f"q/{number:05d}" for number in range(2001)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: s3.put(key, []), keys))
@@ -49,6 +50,7 @@ def test_pages_and_bulk_deletes(s3: S3Store) -> None:
     assert s3.meter.snapshot() - before == RequestCounts(list=6, delete=4)
     s3.delete([])
     assert s3.meter.snapshot() - before == RequestCounts(list=6, delete=4)
+    s3.close()
 
 
 def test_prefixes_keep_apart(s3_server) -> None:
