@@ -50,6 +50,7 @@ class Fault:
     extra: str = ""
     keep: int | None = None  # bytes of the right body, then the connection is closed
     fewer: int = 0  # bytes by which the reply is shorter than what was asked, and says so
+    lost: int = 0  # bytes of the body that are missing although its head promises them
     after: bool = False  # the request is done before it fails
     seconds: float = 0.0
 
@@ -106,8 +107,8 @@ class Handler(BaseHTTPRequestHandler):
                 if self.path in script.created and "if-none-match" in self.headers:
                     fault = Fault(412, "PreconditionFailed")
                 script.created.add(self.path)
-        if fault.keep is not None or fault.fewer:
-            self.reply(method, cut=fault.keep, fewer=fault.fewer)
+        if fault.keep is not None or fault.fewer or fault.lost:
+            self.reply(method, cut=fault.keep, fewer=fault.fewer, lost=fault.lost)
         elif fault.status is None:
             self.close_connection = True
         elif fault.status == 200:
@@ -116,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
             body = f"<Error><Code>{fault.code}</Code>{fault.extra}</Error>" if fault.code else ""
             self.send(fault.status, body.encode(), {})
 
-    def reply(self, method: str, cut: int | None = None, fewer: int = 0) -> None:
+    def reply(self, method: str, cut: int | None = None, fewer: int = 0, lost: int = 0) -> None:
         headers = {"ETag": '"one"', "Last-Modified": "Sun, 12 Oct 2025 17:50:00 GMT"}
         body, status = b"", 200
         if method in ("GET", "HEAD"):
@@ -126,6 +127,7 @@ class Handler(BaseHTTPRequestHandler):
                 end = min(end + 1, len(DATA)) - fewer
                 status, body = 206, DATA[start:end]
                 headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(DATA)}"
+                body = body[: len(body) - lost]
         elif method == "POST":
             body = b"<DeleteResult><Deleted><Key>k</Key></Deleted></DeleteResult>"
         elif method == "LIST":
@@ -248,7 +250,7 @@ class TestTransient:
         assert counts.bytes_in == counts.bytes_out == 0
 
     @pytest.mark.parametrize(
-        "fault", [Fault(keep=0), Fault(keep=5), Fault(fewer=1), Fault(fewer=8)], ids=str
+        "fault", [Fault(keep=0), Fault(keep=5), Fault(fewer=8), Fault(lost=1)], ids=str
     )
     def test_a_broken_body_is_fetched_again(
         self, small: S3Store, script: Script, fault: Fault
