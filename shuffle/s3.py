@@ -150,7 +150,7 @@ class S3Store:
             self._client.delete(batch)
 
     def close(self) -> None:
-        """End the reading threads; requests in flight end by themselves, at most in their time."""
+        """End the reading threads: wait for requests in flight, at most for their timeout."""
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
