@@ -7,7 +7,14 @@
     │   ├── ObjectMissing
     │   ├── ObjectExists         a put-if-absent that came second
     │   ├── StoreFull
-    │   └── StoreDenied
+    │   ├── ObjectChanged        an object is not the one that was looked at before
+    │   ├── BucketMissing
+    │   ├── WrongRegion
+    │   ├── StoreDenied
+    │   │   ├── CredentialsMissing
+    │   │   ├── CredentialsExpired
+    │   │   └── ClockSkew        this machine's clock is too wrong to sign a request
+    │   └── StoreUnavailable     no useful answer, however often it was asked
     ├── CorruptObject            bytes that are not what their producer wrote
     └── (upper floors derive their own; ``starling_py.errors`` shows the whole tree)
 
@@ -27,8 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "BucketMissing",
+    "ClockSkew",
     "CorruptObject",
+    "CredentialsExpired",
+    "CredentialsMissing",
     "ErrorRecord",
+    "ObjectChanged",
     "ObjectExists",
     "ObjectMissing",
     "Origin",
@@ -36,6 +48,8 @@ __all__ = [
     "StoreDenied",
     "StoreError",
     "StoreFull",
+    "StoreUnavailable",
+    "WrongRegion",
 ]
 
 
@@ -144,6 +158,48 @@ class StoreDenied(StoreError):
     """The store refuses access."""
 
     code = "STORE_DENIED"
+
+
+class CredentialsMissing(StoreDenied):
+    """There are no credentials to sign a request with."""
+
+    code = "CREDENTIALS_MISSING"
+
+
+class CredentialsExpired(StoreDenied):
+    """The credentials were good once."""
+
+    code = "CREDENTIALS_EXPIRED"
+
+
+class ClockSkew(StoreDenied):
+    """This machine's clock differs too much from the store's for a signature to be accepted."""
+
+    code = "CLOCK_SKEW"
+
+
+class ObjectChanged(StoreError):
+    """An object is not the one that was looked at before: it was replaced since."""
+
+    code = "OBJECT_CHANGED"
+
+
+class BucketMissing(StoreError):
+    """There is no bucket of this name."""
+
+    code = "BUCKET_MISSING"
+
+
+class WrongRegion(StoreError):
+    """The bucket is in another region than the one that was asked."""
+
+    code = "WRONG_REGION"
+
+
+class StoreUnavailable(StoreError):
+    """The store gave no useful answer, however often it was asked."""
+
+    code = "STORE_UNAVAILABLE"
 
 
 class CorruptObject(StarlingError, OperationalError):

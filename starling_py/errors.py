@@ -34,7 +34,14 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── ObjectMissing
     │   ├── ObjectExists
     │   ├── StoreFull
-    │   └── StoreDenied
+    │   ├── ObjectChanged        replaced since it was looked at
+    │   ├── BucketMissing
+    │   ├── WrongRegion
+    │   ├── StoreDenied
+    │   │   ├── CredentialsMissing
+    │   │   ├── CredentialsExpired
+    │   │   └── ClockSkew        this machine's clock is too wrong
+    │   └── StoreUnavailable     no useful answer, however often asked
     └── CorruptObject            a damaged object              (OperationalError)
 
 Each class has a stable ``code``; each error a ``message``, a ``hint`` or ``None``, and an
@@ -88,8 +95,13 @@ from starling_py.shuffle.dbapi import (
     Warning,  # noqa: A004 - PEP 249 gives the name
 )
 from starling_py.shuffle.errors import (
+    BucketMissing,
+    ClockSkew,
     CorruptObject,
+    CredentialsExpired,
+    CredentialsMissing,
     ErrorRecord,
+    ObjectChanged,
     ObjectExists,
     ObjectMissing,
     Origin,
@@ -97,6 +109,8 @@ from starling_py.shuffle.errors import (
     StoreDenied,
     StoreError,
     StoreFull,
+    StoreUnavailable,
+    WrongRegion,
 )
 
 __all__ = [
@@ -104,8 +118,12 @@ __all__ = [
     "AmbiguousTable",
     "BadParquet",
     "BindError",
+    "BucketMissing",
     "Cancelled",
+    "ClockSkew",
     "CorruptObject",
+    "CredentialsExpired",
+    "CredentialsMissing",
     "DataError",
     "DatabaseError",
     "EmptyTable",
@@ -120,6 +138,7 @@ __all__ = [
     "NoFiles",
     "NotParquet",
     "NotSupportedError",
+    "ObjectChanged",
     "ObjectExists",
     "ObjectMissing",
     "OperationalError",
@@ -134,6 +153,7 @@ __all__ = [
     "StoreDenied",
     "StoreError",
     "StoreFull",
+    "StoreUnavailable",
     "TaskError",
     "TaskFailed",
     "TaskTimedOut",
@@ -145,4 +165,5 @@ __all__ = [
     "UsageError",
     "Warning",
     "WorkerDied",
+    "WrongRegion",
 ]

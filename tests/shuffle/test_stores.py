@@ -12,6 +12,7 @@ from starling_py.shuffle.errors import CorruptObject, ObjectExists, ObjectMissin
 from starling_py.shuffle.meter import RequestCounts
 from starling_py.shuffle.objects import ByteRange
 from starling_py.shuffle.read import delete_prefix
+from starling_py.shuffle.s3 import S3Store
 
 if TYPE_CHECKING:
     from starling_py.shuffle.objects import ObjectStore
@@ -54,6 +55,10 @@ class TestObjects:
 
     @pytest.mark.parametrize("key", KEYS)
     def test_any_key_keeps_its_object(self, store: ObjectStore, key: str) -> None:
+        if isinstance(store, S3Store) and "\n" in key:
+            with pytest.raises(StoreError, match="control characters"):
+                store.put(key, [b""])
+            return
         store.put(key, [key.encode()])
         assert bytes(store.get(key)) == key.encode()
         assert [info.key for info in store.list("")] == [key]
@@ -175,7 +180,11 @@ class TestMeter:
         list(store.list(""))
         store.delete(["a", "b"])
         assert store.meter.snapshot() - before == RequestCounts(
-            get=5, head=1, list=1, delete=2, bytes_in=5 + 20 + len(BIG) + 3
+            get=5,
+            head=1,
+            list=1,
+            delete=1 if isinstance(store, S3Store) else 2,
+            bytes_in=5 + 20 + len(BIG) + 3,
         )
 
     def test_failed_requests_count_without_bytes(self, store: ObjectStore) -> None:
