@@ -57,4 +57,4 @@ def keeps_deleted_objects(bucket: str, options: S3Options, credentials: Credenti
     finally:
         client.close()
     # Suspended versioning keeps old versions but makes no new ones.
-    return status == "Enabled"
+    return bool(status == "Enabled")

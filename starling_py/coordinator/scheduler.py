@@ -20,6 +20,7 @@ from starling_py.shuffle.errors import (
     StarlingError,
     StoreDenied,
     StoreError,
+    StoreUnavailable,
 )
 
 if TYPE_CHECKING:
@@ -171,7 +172,15 @@ Action = StageReady | Invoke | CancelAttempt | StageComplete | Release | Finish 
 
 _RETRYABLE = frozenset(
     kind.code
-    for kind in (WorkerDied, TaskTimedOut, CorruptObject, StoreError, ObjectMissing, StoreDenied)
+    for kind in (
+        WorkerDied,
+        TaskTimedOut,
+        CorruptObject,
+        StoreError,
+        ObjectMissing,
+        StoreDenied,
+        StoreUnavailable,
+    )
 )
 
 
