@@ -40,10 +40,10 @@ TABLES = {
     "only_nulls": {"k4": "int", "id4": "int"},
     "empty": {"k5": "int", "id5": "int"},
 }
-OFTEN = ("l", "l", "r", "r", "u", "mid", "mid", "few", "no_nulls", "only_nulls", "empty")
+OFTEN = ("l", "l", "l", "r", "r", "u", "mid", "mid", "few", "no_nulls", "only_nulls", "empty")
 
 CONSTANTS = {
-    "int": ("0", "1", "3", "7", "12", "40", "-1", "NULL"),
+    "int": ("3", "1", "0", "7", "5", "12", "40", "2", "NULL"),
     "dec": ("0.5", "2.25", "-1.5", "7.0"),
     "dbl": ("0.0::DOUBLE", "1.5::DOUBLE", "-0.25::DOUBLE"),
     "text": ("'g1'", "'h2'", "'name 7'", "''", "NULL"),
@@ -99,7 +99,11 @@ class Maker:
             columns = ", ".join(f"c{at}" for at in range(len(definition.kinds)))
             ctes.append(f"{name}({columns}) AS {word}({definition.sql})")
             self._ctes[name] = definition.kinds
-        body = self.set_operation(2) if self.chance(20) else self.select(2)
+        # Deep statements filter away most rows, and with them what would be wrong.
+        depth = (0, 1, 1, 1, 2, 2)[self.number(0, 5)]
+        body = (
+            self.set_operation(depth) if depth and self.chance(20) else self.select(depth, top=True)
+        )
         text = f"WITH {', '.join(ctes)}\n{body.sql}" if ctes else body.sql
         if self.chance(30):
             return self._ordered(text, body.kinds)
@@ -128,7 +132,14 @@ class Maker:
             parts += [word, f"({self.select(depth - 1, first.kinds).sql})"]
         return Query(" ".join(parts), first.kinds)
 
-    def select(self, depth: int, kinds: tuple[str, ...] = (), outer: Sequence[Item] = ()) -> Query:
+    def select(
+        self,
+        depth: int,
+        kinds: tuple[str, ...] = (),
+        outer: Sequence[Item] = (),
+        *,
+        top: bool = False,
+    ) -> Query:
         source, scope = self.relation(depth)
         where = self._where(scope, depth, outer)
         if self.chance(40):
@@ -138,12 +149,13 @@ class Maker:
         word = "DISTINCT " if self.chance(20) else ""
         shown = ", ".join(f"{item} AS c{at}" for at, item in enumerate(items))
         query = Query(f"SELECT {word}{shown}\nFROM {source}{where}", wanted)
-        if depth < 2 and not outer and self.chance(15):
+        if depth < 2 and not outer and not top and self.chance(15):
             return Query(self._ordered(query.sql, wanted).sql, wanted)
         return query
 
     def _where(self, scope: Sequence[Item], depth: int, outer: Sequence[Item]) -> str:
-        conditions = [self.condition(scope, depth) for _ in range(self.number(0, 2))]
+        several = (0, 0, 0, 1, 1, 2)[self.number(0, 5)]
+        conditions = [self.condition(scope, depth) for _ in range(several)]
         if outer and self.chance(85):
             conditions.append(self._comparison(scope, outer))
             if self.chance(25):
@@ -159,8 +171,7 @@ class Maker:
         kinds: tuple[str, ...],
     ) -> Query:
         wanted = kinds or tuple(
-            self.pick("int", "int", "dec", "dbl", "text", "date", "bool")
-            for _ in range(self.number(1, 4))
+            self.pick("int", "int", self.kind_of(scope)) for _ in range(self.number(1, 4))
         )
         keys = self.number(0, min(2, len(wanted)))
         items = [self.value(kind, scope, 0) for kind in wanted[:keys]]
@@ -217,12 +228,12 @@ class Maker:
         return f"{table} AS {name}", [Item(f"{name}.{c}", k) for c, k in TABLES[table].items()]
 
     def kind_of(self, scope: Sequence[Item]) -> str:
-        if self.chance(25):
+        if self.chance(10):
             return self.pick("int", "dec", "dbl", "text", "date", "bool")
         return self.pick(*(item.kind for item in scope))
 
     def operator(self) -> str:
-        return self.pick("=", "<", ">", "<=", ">=", "<>")
+        return self.pick("=", "<", ">", "<=", ">=", "<>", ">=", "<>")
 
     def _comparison(
         self, left: Sequence[Item], right: Sequence[Item], operators: tuple[str, ...] = ()
@@ -243,8 +254,7 @@ class Maker:
         return f"{sides[0]} {operator} {sides[1]}"
 
     def condition(self, scope: Sequence[Item], depth: int) -> str:
-        kind = self.kind_of(scope)
-        kind = kind if kind in COMPARED else "int"
+        kind = self.pick(*(item.kind for item in scope if item.kind in COMPARED), "int")
         value = self.column(kind, scope)
         shape = self.number(0, 13 if depth else 7)
         match shape:
