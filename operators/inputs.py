@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
 from starling_py.operators.quoting import decode_path, identifier, parquet_path
 from starling_py.operators.scan import (
@@ -122,7 +123,7 @@ def _bind_shuffle(
         _run(connection, f"CREATE OR REPLACE VIEW {_view(shuffled.name)} AS {empty}")
         undo.append(_dropper(connection, _view(shuffled.name)))
         return 0
-    table = table.rename_columns([column.name for column in columns])
+    table = _from_their_start(table).rename_columns([column.name for column in columns])
     if not any(_loses_its_type(column) for column in columns):
         connection.register(shuffled.name, table)
         undo.append(lambda: connection.unregister(shuffled.name))
@@ -142,6 +143,30 @@ def _bind_shuffle(
     )
     undo.append(_dropper(connection, _view(shuffled.name)))
     return int(table.num_rows)
+
+
+def _from_their_start(table: pa.Table) -> pa.Table:
+    """Return the table with nested structs and unions copied out of the arrays they are cut from.
+
+    DuckDB refuses a struct or union below another array that does not begin at its first value.
+    """
+    nested = [at for at, field in enumerate(table.schema) if _has_struct_below(field.type)]
+    if not nested:
+        return table
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.select(nested).schema) as writer:
+        writer.write_table(table.select(nested))
+    copied = pa.ipc.open_stream(sink.getvalue()).read_all()
+    for number, at in enumerate(nested):
+        table = table.set_column(at, table.schema.field(at), copied.column(number))
+    return table
+
+
+def _has_struct_below(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    below = [kind.field(number).type for number in range(kind.num_fields)]
+    return any(pa.types.is_struct(t) or pa.types.is_union(t) or _has_struct_below(t) for t in below)
 
 
 def _loses_its_type(column: InputColumn) -> bool:

@@ -193,6 +193,8 @@ def sql(expression: Expression) -> str:
                     return "(" + f" {name} ".join(parts) + ")"
                 case "prefix":
                     return f"({name} {parts[0]})"
+                case "argument":
+                    return f"{name} {parts[0]}"
                 case "postfix":
                     return f"({parts[0]} {name})"
                 case "in":

@@ -27,6 +27,7 @@ from starling_py.planner.sizing import PlanOptions, Sizing
 from starling_py.planner.source import Source, edited, transpile
 from starling_py.planner.stages import freeze, whole_statement
 from starling_py.planner.statistics import Estimator
+from starling_py.planner.types import unquoted
 from starling_py.planner.virtual import with_virtual_columns
 
 if TYPE_CHECKING:
@@ -157,8 +158,8 @@ def _distributed(
 ) -> tuple[Stage, ...]:
     names = Names()
     plan = adapt(bound.plan or {}, resolved.tables, names)
-    types = [column.type for column in outputs(plan.root)]
-    if types != [column.type for column in bound.result]:
+    types = [unquoted(column.type) for column in outputs(plan.root)]
+    if types != [unquoted(column.type) for column in bound.result]:
         raise CannotDistribute("the plan's types are not those that DESCRIBE gives")
     for rule in _RULES:
         plan = rule(plan, footers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from starling_py.operators.quoting import identifier, literal
@@ -10,7 +11,7 @@ from starling_py.planner.errors import CannotDistribute
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["INTEGERS", "estimated_width", "is_hashable", "type_name"]
+__all__ = ["INTEGERS", "estimated_width", "is_hashable", "type_name", "unquoted"]
 
 INTEGERS = frozenset(
     (
@@ -24,6 +25,8 @@ INTEGERS = frozenset(
         "UBIGINT",
     )
 )
+
+_QUOTED = re.compile(r'"([A-Za-z_][A-Za-z0-9_]*)"')
 
 _PLAIN = INTEGERS | frozenset(
     (
@@ -110,6 +113,11 @@ def type_name(serialized: Mapping[str, Any]) -> str:
         case "ENUM":
             return f"ENUM({', '.join(literal(value) for value in info['values'])})"
     raise CannotDistribute(f"type {name} with {info.get('type', 'modifiers')}")
+
+
+def unquoted(type_: str) -> str:
+    """Return a type without the quotes that its member names do not need, for comparisons."""
+    return _QUOTED.sub(r"\1", type_)
 
 
 def is_nested(type_: str) -> bool:

@@ -164,7 +164,7 @@ def _function(serialized: Serialized, row: Sequence[Column]) -> Expression:
     if name == "struct_pack":
         members = serialized["return_type"]["type_info"]["child_types"]
         named = tuple(
-            Call(identifier(member["first"]) + " :=", (argument,), argument.type, "prefix")
+            Call(identifier(member["first"]) + " :=", (argument,), argument.type, "argument")
             for member, argument in zip(members, arguments, strict=True)
         )
         return Call(name, named, type_, "named")

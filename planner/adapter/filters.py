@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starling_py.operators.quoting import literal
 from starling_py.planner.adapter.expressions import comparison, expression
 from starling_py.planner.errors import CannotDistribute
-from starling_py.planner.expressions import Call, Column, Expression
+from starling_py.planner.expressions import Call, Column, Expression, Literal
 from starling_py.planner.literals import constant
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _struct_extract(serialized: Mapping[str, Any], column: Expression) -> Expres
     # The type of the member is not written down; conditions on it do not need it.
     member = Call(
         "struct_extract",
-        (column, Call(literal(serialized["child_name"]), (), "VARCHAR", "bare")),
+        (column, Literal(literal(serialized["child_name"]), "VARCHAR")),
         "",
     )
     return table_filter(serialized["child_filter"], member)

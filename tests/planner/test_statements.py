@@ -194,3 +194,32 @@ def test_files_beside_a_table_of_their_stand_in_name(world: World, tmp_path: Pat
         SELECT files_0.a, r.a FROM files_0, read_parquet('{tmp_path}/f.parquet') AS r"""
     rows = world.engine.run(world.plan(sql, 2)).table.to_pylist()
     assert [list(row.values()) for row in rows] == [[1, 7]]
+
+
+def test_structs_are_distributed(world: World) -> None:
+    plan = world.check("SELECT {'a': id, 'select': g, 'B c': [k]} AS s FROM l", 3)
+    assert [stage.tasks for stage in plan.stages] == [3]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id, s FROM {} WHERE s.a = 3",
+        "SELECT s.b.c, count(*), sum(s.a) FROM {} WHERE s.a IS NOT NULL GROUP BY 1",
+        "SELECT id FROM {} WHERE s.b.c LIKE 'x1%' OR s.a BETWEEN 5 AND 7",
+        "SELECT DISTINCT s FROM {}",
+        "SELECT t.id, u.id FROM {} t JOIN {} u ON t.s.a = u.s.a AND t.s = u.s",
+        "SELECT s, l, m FROM {} ORDER BY id LIMIT 3",
+        "SELECT l[1], len(l), m['k'], s.a FROM {} WHERE l[1] = 2",
+    ],
+)
+def test_nested_columns(world: World, tmp_path: Path, sql: str) -> None:
+    world.oracle.execute(
+        f"""COPY (SELECT i AS id, {{'a': CASE WHEN i % 7 > 0 THEN i % 10 END,
+        'b': {{'c': 'x' || i % 20}}}} AS s, [i % 3, i] AS l, MAP {{'k': i}} AS m
+        FROM range(50) AS t(i)) TO '{tmp_path}/nested.parquet'"""
+    )
+    text = sql.replace("{}", f"'{tmp_path}/nested.parquet'")
+    for tasks in (1, 3, None):
+        plan = world.check(text, tasks)
+        assert not plan.stages[0].fallback
