@@ -15,7 +15,7 @@ QUERIES := tpch/queries
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test fuzz lint types format clean distclean constraints
+.PHONY: help install demo bench-tpch test fuzz lint types format clean distclean constraints
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,12 @@ demo: $(INSTALLED) | $(DATA) ## Generate TPC-H at scale 0.1 and run three querie
 	@for query in q03 q12 q18; do \
 	  echo; echo "== TPC-H $$query, four tasks a stage: $(QUERIES)/$$query.sql"; \
 	  $(BIN)/starling query "$$(cat $(QUERIES)/$$query.sql)" --data $(DATA) --tasks 4 --workers $(WORKERS) --stats || exit; \
+	done
+
+bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB on the same files (SCALE=1, 10 …)
+	@for tasks in auto 8; do \
+	  echo "== scale $(SCALE), --tasks $$tasks"; \
+	  $(BIN)/starling tpch verify --data $(DATA) --tasks $$tasks --workers $(WORKERS) --repeat 3 || exit; \
 	done
 
 test: $(INSTALLED) lint types ## Run lint, the format check, types and tests
