@@ -18,7 +18,7 @@ QUERIES := tpch/queries
 .PHONY: help install demo bench-tpch test fuzz lint types format clean distclean constraints
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv with the engine, the TPC-H extra and the development tools
 

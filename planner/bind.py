@@ -25,7 +25,8 @@ from starling_py.planner.errors import (
     UnknownColumn,
     UnknownTable,
 )
-from starling_py.planner.source import Source, parse, point_at, syntax_error
+from starling_py.planner.pointing import point_at, syntax_error
+from starling_py.planner.source import Source, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,12 +13,13 @@ import duckdb
 import msgspec
 
 from starling_py.operators.quoting import identifier
-from starling_py.planner.errors import SqlError, SqlSyntaxError, Unsupported
+from starling_py.planner.errors import SqlSyntaxError, Unsupported
+from starling_py.planner.pointing import pointed, syntax_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["FileCall", "Source", "parse", "point_at", "transpile"]
+__all__ = ["FileCall", "Source", "Star", "edited", "parse", "transpile"]
 
 _FILE_FUNCTIONS = frozenset(("read_parquet", "parquet_scan"))
 _SYSTEM_SCHEMAS = frozenset(("information_schema", "pg_catalog"))
@@ -91,7 +92,7 @@ def transpile(text: str, dialect: str) -> str:
         first = error.errors[0] if error.errors else {}
         line, column = int(first.get("line") or 1), int(first.get("col") or 1)
         what = str(first.get("description") or error)
-        raise SqlSyntaxError(_pointed(text, what, line, column)) from None
+        raise SqlSyntaxError(pointed(text, what, line, column)) from None
     except TokenError as error:
         raise SqlSyntaxError(str(error).splitlines()[0]) from None
     except UnsupportedError as error:
@@ -129,38 +130,6 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Source:
     if statements[0].get("named_param_map"):
         raise Unsupported("parameters (?, $1, $name) are not supported yet")
     return _Collector(text).collect(statements[0]["node"])
-
-
-def syntax_error(text: str, error: Mapping[str, Any]) -> SqlError:
-    """Return DuckDB's parser error, pointing into the text."""
-    message = str(error.get("error_message", "syntax error"))
-    return SqlSyntaxError(point_at(text, message, error.get("position")))
-
-
-def point_at(text: str, message: str, position: str | int | None) -> str:
-    """Return a message with line, column and a caret below the place.
-
-    Parameters
-    ----------
-    position
-        Bytes from the start of the text, or ``None`` when unknown.
-    """
-    if position is None:
-        return message
-    before = text.encode()[: int(position)].decode(errors="ignore")
-    line = before.count("\n") + 1
-    column = len(before) - (before.rfind("\n") + 1) + 1
-    return _pointed(text, message, line, column)
-
-
-def _pointed(text: str, message: str, line: int, column: int) -> str:
-    lines = text.splitlines() or [""]
-    shown = lines[min(line, len(lines)) - 1]
-    start = max(0, column - 60)
-    cut = shown[start : start + 76].replace("\t", " ")
-    first, *rest = message.splitlines() or [""]
-    caret = " " * (column - 1 - start) + "^"
-    return "\n".join([f"{first} (line {line}, column {column})", *rest, f"  {cut}", f"  {caret}"])
 
 
 def _refusal(connection: duckdb.DuckDBPyConnection, text: str) -> Unsupported:
