@@ -127,11 +127,16 @@ def _reorder(node: Node, estimator: Estimator) -> Node:
         parts.append(_Part(made, estimator.estimate(made), 1 << at))
     constant = tuple(p.expression for p in predicates if not p.members)
     pending = [p for p in predicates if p.members.bit_count() > 1]
+    # A pair stays a candidate until one of its parts is joined.
+    candidates: dict[tuple[int, int], _Part] = {}
     while len(parts) > 1:
         best: tuple[float, int, int, _Part] | None = None
         for i, a in enumerate(parts):
             for j in range(i + 1, len(parts)):
-                candidate = _joined(a, parts[j], pending, estimator)
+                pair = (a.members, parts[j].members)
+                if pair not in candidates:
+                    candidates[pair] = _joined(a, parts[j], pending, estimator)
+                candidate = candidates[pair]
                 cost = _cost(a, parts[j], candidate)
                 if best is None or cost < best[0]:
                     best = (cost, i, j, candidate)
