@@ -25,7 +25,6 @@ __all__ = [
     "Expression",
     "Literal",
     "OrderKey",
-    "conjunction",
     "conjuncts",
     "is_volatile",
     "references",
@@ -167,11 +166,6 @@ def conjuncts(expression: Expression) -> Iterator[Expression]:
             yield from conjuncts(argument)
     else:
         yield expression
-
-
-def conjunction(parts: tuple[Expression, ...]) -> Expression:
-    """Return the AND of at least one part."""
-    return parts[0] if len(parts) == 1 else Call("AND", parts, "BOOLEAN", "infix")
 
 
 def sql(expression: Expression) -> str:

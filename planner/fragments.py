@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from starling_py.operators.task import Partitioning, SinglePartition
 from starling_py.planner.algebra import (
     Filter,
     Join,
@@ -17,6 +17,9 @@ from starling_py.planner.algebra import (
     walk,
 )
 from starling_py.planner.expressions import Column, Expression, is_volatile
+
+if TYPE_CHECKING:
+    from starling_py.operators.task import Partitioning
 
 __all__ = ["Draft", "Fragment", "Spread", "is_replicable"]
 
@@ -77,10 +80,6 @@ class Draft:
         if partitioning not in self.outputs:
             self.outputs.append(partitioning)
         return self.outputs.index(partitioning)
-
-    def any_output(self) -> int:
-        """Return the number of an output for a reader of all partitions in any order."""
-        return 0 if self.outputs else self.output(SinglePartition())
 
 
 def is_replicable(node: Node) -> bool:
