@@ -15,6 +15,7 @@ from starling_py.operators.task import (
 )
 
 __all__ = [
+    "Combining",
     "Delivery",
     "Estimate",
     "ExchangeRead",
@@ -35,6 +36,8 @@ class Delivery(StrEnum):
     """All partitions of every producer task, in task order (a broadcast, or a gather)."""
     ALIGNED = "aligned"
     """All partitions of a run of producer tasks (no data crosses tasks)."""
+    COMBINED = "combined"
+    """A run of partitions from a run of producer tasks: what a combiner reads."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -42,6 +45,18 @@ class Estimate(msgspec.Struct, frozen=True):
 
     rows: float
     bytes: float
+
+
+class Combining(msgspec.Struct, frozen=True):
+    """How the tasks of a combiner stage divide what they combine.
+
+    Partitions are cut into ``partition_groups`` runs (the paper's 1/p) and producer tasks into
+    ``producer_groups`` runs (1/f). Task ``g * producer_groups + h`` combines run ``g`` of the
+    partitions from run ``h`` of the producers into one object.
+    """
+
+    partition_groups: int
+    producer_groups: int
 
 
 class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
@@ -80,8 +95,10 @@ class Stage(msgspec.Struct, frozen=True):
     """One DuckDB statement, run by ``tasks`` tasks on their share of the inputs.
 
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
-    does. ``fallback`` is why it could not be distributed, or empty. ``composed`` and
-    ``keeps_join_order`` are as in :class:`~starling_py.operators.task.TaskSpec`.
+    does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
+    one stage and has the same partitions. ``fallback`` is why it could not be distributed, or
+    empty. ``composed`` and ``keeps_join_order`` are as in
+    :class:`~starling_py.operators.task.TaskSpec`.
     """
 
     id: int
@@ -96,6 +113,7 @@ class Stage(msgspec.Struct, frozen=True):
     fallback: str = ""
     composed: bool = False
     keeps_join_order: bool = False
+    combining: Combining | None = None
 
 
 class ResultColumn(msgspec.Struct, frozen=True):

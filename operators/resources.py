@@ -35,15 +35,13 @@ class Stopwatch:
     Parameters
     ----------
     meter
-        Of the store that the attempt uses. Requests of attempts that run at the same time in
-        this process are counted too.
+        Counts the requests of the attempt.
     whole_process
         Measure the CPU seconds of the process and not of the calling thread.
     """
 
     def __init__(self, meter: Meter, *, whole_process: bool) -> None:
         self._meter = meter
-        self._before = meter.snapshot()
         self._clock = time.process_time if whole_process else time.thread_time
         self._cpu = self._clock()
         self._start = self._last = time.perf_counter()
@@ -67,6 +65,6 @@ class Stopwatch:
             rows_out=rows_out,
             bytes_in=bytes_in,
             bytes_out=bytes_out,
-            requests=(self._meter.snapshot() - self._before).requests,
+            requests=self._meter.snapshot(),
             peak_rss=peak_rss(),
         )

@@ -24,6 +24,7 @@ from starling_py.operators.task import (
 )
 from starling_py.shuffle.errors import Origin, StarlingError
 from starling_py.shuffle.format import Producer
+from starling_py.shuffle.meter import metered
 from starling_py.shuffle.partition import partition_expression
 from starling_py.shuffle.split import split_batches, split_by_partition
 from starling_py.shuffle.write import commit_partitions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from starling_py.operators.instance import Instance
+    from starling_py.shuffle.buckets import Buckets
     from starling_py.shuffle.index import ObjectIndex
     from starling_py.shuffle.objects import ObjectStore
 
@@ -53,6 +55,7 @@ def run_task(
     worker: str = "local",
     isolated: bool = False,
     cancelled: threading.Event | None = None,
+    buckets: Buckets | None = None,
 ) -> TaskReport:
     """Run one attempt of a task and commit its output under ``spec.key``.
 
@@ -65,8 +68,23 @@ def run_task(
         The name of the worker, for the report.
     isolated
         Whether the process is there for this task alone, which makes CPU seconds exact.
+    buckets
+        Where scans find files on S3.
     """
-    watch = Stopwatch(store.meter, whole_process=isolated or spec.threads > 1)
+    with metered() as meter:
+        watch = Stopwatch(meter, whole_process=isolated or spec.threads > 1)
+        return _attempt(spec, store, instance, buckets, watch, worker, cancelled)
+
+
+def _attempt(
+    spec: TaskSpec,
+    store: ObjectStore,
+    instance: Instance,
+    buckets: Buckets | None,
+    watch: Stopwatch,
+    worker: str,
+    cancelled: threading.Event | None,
+) -> TaskReport:
 
     def check() -> None:
         if cancelled is not None and cancelled.is_set():
@@ -80,7 +98,7 @@ def run_task(
     try:
         check()
         with instance.prepared(spec) as connection:
-            work = _Work(spec, store, instance, connection, check, watch)
+            work = _Work(spec, store, buckets, instance, connection, check, watch)
             partitions = work.partitions()
             rows_in, rows_out = work.rows_in, work.rows_out
             check()
@@ -106,6 +124,7 @@ class _Work:
 
     spec: TaskSpec
     store: ObjectStore
+    buckets: Buckets | None
     instance: Instance
     connection: duckdb.DuckDBPyConnection
     check: Callable[[], None]

@@ -12,13 +12,15 @@ from enum import StrEnum
 import msgspec
 
 from starling_py.shuffle.errors import ErrorRecord
-from starling_py.shuffle.index import ObjectIndex, PartitionRun
+from starling_py.shuffle.index import Codec, ObjectIndex, PartitionRun
+from starling_py.shuffle.meter import RequestCounts
 
 __all__ = [
     "FileRange",
     "HashPartitioning",
     "InputColumn",
     "Partitioning",
+    "SamePartitions",
     "ScanColumn",
     "ScanInput",
     "ScanSource",
@@ -58,7 +60,9 @@ class ScanColumn(msgspec.Struct, frozen=True):
 class FileRange(msgspec.Struct, frozen=True):
     """Rows ``first_row`` (included) to ``last_row`` (excluded) of a Parquet file of ``rows`` rows.
 
-    ``size`` and ``mtime_ns`` are what the planner saw; a file that differs is a typed error.
+    ``size`` and ``mtime_ns``, or for a file on S3 ``size`` and ``etag``, are what the planner saw;
+    a file that differs is a typed error. The last ``footer`` bytes of a file on S3 are its footer,
+    with length and magic. Its path is its percent-encoded URL, ``s3://bucket/key``.
     ``constants`` holds, per CONSTANT column of the scan and in their order, the value as text, or
     ``None`` for NULL; the scan casts it to the column's type.
     """
@@ -70,6 +74,8 @@ class FileRange(msgspec.Struct, frozen=True):
     first_row: int
     last_row: int
     constants: tuple[str | None, ...] = ()
+    etag: str = ""
+    footer: int = 0
 
     @property
     def whole(self) -> bool:
@@ -133,7 +139,16 @@ class HashPartitioning(msgspec.Struct, frozen=True, tag="hash"):
     spread_nulls: bool = False
 
 
-Partitioning = SinglePartition | HashPartitioning
+class SamePartitions(msgspec.Struct, frozen=True, tag="same"):
+    """A combiner's output: its only input's rows, by the ``count`` partitions they came in.
+
+    Every run of the input has the same ``count`` partitions. There is no statement.
+    """
+
+    count: int
+
+
+Partitioning = SinglePartition | HashPartitioning | SamePartitions
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -157,6 +172,10 @@ class TaskSpec(msgspec.Struct, frozen=True):
     each of its scans once, so that these can stand in front of it as common table expressions.
     With ``keeps_join_order`` DuckDB joins in the order of the text: it has no statistics of what
     comes out of a shuffle, where the planner has estimates.
+
+    ``codec`` compresses the output object. An output of at most ``inline_limit`` bytes travels in
+    the report instead of the store. With ``doublewrite`` the attempt that wins writes a second
+    copy of its object.
     """
 
     query: str
@@ -176,6 +195,9 @@ class TaskSpec(msgspec.Struct, frozen=True):
     deadline: float
     composed: bool = False
     keeps_join_order: bool = False
+    codec: Codec = "none"
+    inline_limit: int = 0
+    doublewrite: bool = False
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):
@@ -190,14 +212,16 @@ class TaskMetrics(msgspec.Struct, frozen=True):
     rows_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    requests: int = 0
+    requests: RequestCounts = RequestCounts()
     peak_rss: int = 0
 
 
 class TaskReport(msgspec.Struct, frozen=True):
     """What a worker answers: the index of the committed object, or an error.
 
-    ``index.nonce`` is the winner's, which need not be this attempt's.
+    ``index.nonce`` is the winner's, which need not be this attempt's. Where the output is small,
+    ``inline`` are the bytes of its partitions, at the offsets that ``index`` tells, and there is
+    no object: the first report that the coordinator accepts is then the commit.
     """
 
     query: str
@@ -207,4 +231,5 @@ class TaskReport(msgspec.Struct, frozen=True):
     worker: str
     metrics: TaskMetrics = TaskMetrics()
     index: ObjectIndex | None = None
+    inline: bytes = b""
     error: ErrorRecord | None = None

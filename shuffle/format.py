@@ -12,14 +12,14 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
 from pyarrow import ipc
 
 from starling_py.shuffle.errors import CorruptObject
-from starling_py.shuffle.index import ObjectIndex, PartitionEntry
+from starling_py.shuffle.index import Codec, ObjectIndex, PartitionEntry
 from starling_py.shuffle.partition import PARTITION_FUNCTION
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ __all__ = [
     "producer_of",
 ]
 
-Codec = Literal["none", "lz4"]
 
 PREFIX_BYTES = 32
 """Bytes of the prefix: the first read of a reader that knows nothing."""

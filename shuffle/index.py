@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-__all__ = ["ObjectIndex", "PartitionEntry", "PartitionRun"]
+__all__ = ["Codec", "ObjectIndex", "PartitionEntry", "PartitionRun"]
+
+Codec = Literal["none", "lz4"]
+"""How the bytes of a partition are compressed."""
 
 
 class PartitionEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -43,7 +48,9 @@ class PartitionRun(msgspec.Struct, frozen=True):
     """Adjacent partitions of one object, as a consumer is told to read them.
 
     ``entries`` are those of partitions ``first``, ``first + 1`` … With ``entries`` empty and
-    ``last`` set, the consumer reads the object's header first.
+    ``last`` set, the consumer reads the object's header first. ``data`` are the bytes of these
+    partitions, one after the other, where the producer's report carried them and there is no
+    object. With ``copied`` there may be a second object of the same bytes under ``copy_key``.
     """
 
     key: str
@@ -51,3 +58,5 @@ class PartitionRun(msgspec.Struct, frozen=True):
     first: int
     last: int
     entries: tuple[PartitionEntry, ...] = ()
+    data: bytes = b""
+    copied: bool = False

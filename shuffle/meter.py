@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import threading
-from typing import Literal
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-__all__ = ["Meter", "RequestCounts", "RequestKind"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Meter", "RequestCounts", "RequestKind", "metered"]
 
 RequestKind = Literal["get", "put", "head", "list", "delete"]
 
 
-class RequestCounts(msgspec.Struct, frozen=True):
+class RequestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     """Requests by kind, bytes read (``bytes_in``) and bytes written (``bytes_out``).
+
+    Of these requests ``retries`` repeat one that failed, and ``hedges`` are second ones for
+    something that took too long; ``hedges_won`` of them answered first. ``hedge_bytes`` are those
+    of ``bytes_in`` and ``bytes_out`` that a hedge moved for nothing, its own or the other's.
 
     Counts of two moments subtract to what happened between them; counts of two stores add.
     """
@@ -25,6 +34,10 @@ class RequestCounts(msgspec.Struct, frozen=True):
     delete: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    retries: int = 0
+    hedges: int = 0
+    hedges_won: int = 0
+    hedge_bytes: int = 0
 
     @property
     def requests(self) -> int:
@@ -32,56 +45,60 @@ class RequestCounts(msgspec.Struct, frozen=True):
         return self.get + self.put + self.head + self.list + self.delete
 
     def __add__(self, other: RequestCounts) -> RequestCounts:
-        return RequestCounts(
-            self.get + other.get,
-            self.put + other.put,
-            self.head + other.head,
-            self.list + other.list,
-            self.delete + other.delete,
-            self.bytes_in + other.bytes_in,
-            self.bytes_out + other.bytes_out,
-        )
+        mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return RequestCounts(*(a + b for a, b in zip(mine, theirs, strict=True)))
 
     def __sub__(self, other: RequestCounts) -> RequestCounts:
-        return RequestCounts(
-            self.get - other.get,
-            self.put - other.put,
-            self.head - other.head,
-            self.list - other.list,
-            self.delete - other.delete,
-            self.bytes_in - other.bytes_in,
-            self.bytes_out - other.bytes_out,
-        )
+        mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return RequestCounts(*(a - b for a, b in zip(mine, theirs, strict=True)))
 
 
 class Meter:
     """Counts the requests of a store. Any number of threads may count at once.
 
-    A failed request counts as a request; bytes are those that arrived.
+    A failed request counts as a request; bytes are those that arrived. What happens within
+    :func:`metered` is counted there too.
     """
 
-    __slots__ = ("_bytes_in", "_bytes_out", "_lock", "_requests")
+    __slots__ = ("_counts", "_lock")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests: dict[RequestKind, int] = dict.fromkeys(
-            ("get", "put", "head", "list", "delete"), 0
-        )
-        self._bytes_in = 0
-        self._bytes_out = 0
+        self._counts = RequestCounts()
 
     def count(
         self, kind: RequestKind, requests: int = 1, *, bytes_in: int = 0, bytes_out: int = 0
     ) -> None:
         """Add ``requests`` requests of one kind, and the bytes that they moved."""
+        moved = RequestCounts(bytes_in=bytes_in, bytes_out=bytes_out)
+        self.add(msgspec.structs.replace(moved, **{kind: requests}))
+
+    def add(self, counts: RequestCounts) -> None:
+        """Add counts, here and in every meter of the calling context."""
+        for meter in (self, *_SCOPES.get()):
+            meter.record(counts)
+
+    def record(self, counts: RequestCounts) -> None:
+        """Add counts here alone."""
         with self._lock:
-            self._requests[kind] += requests
-            self._bytes_in += bytes_in
-            self._bytes_out += bytes_out
+            self._counts += counts
 
     def snapshot(self) -> RequestCounts:
         """Return what has been counted so far."""
         with self._lock:
-            return RequestCounts(
-                **self._requests, bytes_in=self._bytes_in, bytes_out=self._bytes_out
-            )
+            return self._counts
+
+
+_SCOPES: ContextVar[tuple[Meter, ...]] = ContextVar("starling_meters", default=())
+"""Tasks of an event loop inherit it from whoever hands them over; threads of a pool do not."""
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """Count in a meter of its own what this context asks of any store."""
+    meter = Meter()
+    token = _SCOPES.set((*_SCOPES.get(), meter))
+    try:
+        yield meter
+    finally:
+        _SCOPES.reset(token)

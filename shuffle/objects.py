@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starling_py.shuffle.index import ObjectIndex
     from starling_py.shuffle.meter import Meter
 
-__all__ = ["ArrowStore", "Buffer", "ByteRange", "ObjectInfo", "ObjectStore", "task_key"]
+__all__ = ["ArrowStore", "Buffer", "ByteRange", "ObjectInfo", "ObjectStore", "copy_key", "task_key"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -96,3 +96,9 @@ class ArrowStore(Protocol):
 def task_key(query: str, stage: int, task: int) -> str:
     """Return the predetermined key of a task's output object."""
     return f"{query}/stage-{stage:04d}/task-{task:06d}.shuffle"
+
+
+def copy_key(key: str) -> str:
+    """Return the key of the second copy of a task's output; it is below the query's prefix too."""
+    query, _, rest = key.partition("/")
+    return f"{query}/copy/{rest}"

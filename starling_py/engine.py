@@ -304,7 +304,7 @@ def _result(
         peaks[report.worker] = max(report.metrics.peak_rss, peaks.get(report.worker, 0))
     if isolated:
         # The store of this process does not count what workers ask of theirs.
-        requests += sum(report.metrics.requests for report in reports)
+        requests += sum(report.metrics.requests.requests for report in reports)
     return RunResult(
         answer.table,
         RunMetrics(

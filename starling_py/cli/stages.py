@@ -10,7 +10,12 @@ from rich.text import Text
 from starling_py.cli.grid import console
 from starling_py.cli.report import count, seconds, size
 from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead
-from starling_py.operators.task import HashPartitioning, Partitioning, SinglePartition
+from starling_py.operators.task import (
+    HashPartitioning,
+    Partitioning,
+    SamePartitions,
+    SinglePartition,
+)
 from starling_py.output import printable
 
 if TYPE_CHECKING:
@@ -115,6 +120,8 @@ def _partitioning(output: Partitioning) -> str:
         case HashPartitioning(keys, number, spread):
             nulls = ", NULL keys spread" if spread else ""
             return f"{count(number, 'partition')} by hash of {', '.join(keys)}{nulls}"
+        case SamePartitions(number):
+            return f"{count(number, 'partition')}, as they came"
         case _:
             assert_never(output)
 
