@@ -27,7 +27,7 @@ from starling_py.shuffle.format import Producer
 from starling_py.shuffle.meter import metered
 from starling_py.shuffle.partition import partition_expression
 from starling_py.shuffle.split import split_batches, split_by_partition
-from starling_py.shuffle.write import commit_partitions
+from starling_py.shuffle.write import Committed, commit_output
 
 if TYPE_CHECKING:
     import threading
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from starling_py.operators.instance import Instance
     from starling_py.shuffle.buckets import Buckets
-    from starling_py.shuffle.index import ObjectIndex
     from starling_py.shuffle.objects import ObjectStore
 
 __all__ = ["run_task"]
@@ -92,7 +91,7 @@ def _attempt(
         if time.time() > spec.deadline:
             raise TaskTimedOut("the task ran past its deadline")
 
-    index: ObjectIndex | None = None
+    committed: Committed | None = None
     failure: StarlingError | None = None
     rows_in = rows_out = 0
     try:
@@ -103,7 +102,7 @@ def _attempt(
             rows_in, rows_out = work.rows_in, work.rows_out
             check()
             _check_scans(spec)
-            index = _commit(spec, partitions, store)
+            committed = _commit(spec, partitions, store)
             watch.lap("output")
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -113,9 +112,9 @@ def _attempt(
         rows_in=rows_in,
         rows_out=rows_out,
         bytes_in=_bytes_in(spec),
-        bytes_out=0 if index is None else index.bytes,
+        bytes_out=0 if committed is None else committed.index.bytes,
     )
-    return _report(spec, worker, metrics, index, failure)
+    return _report(spec, worker, metrics, committed, failure)
 
 
 @dataclass(slots=True)
@@ -220,9 +219,16 @@ def _check_columns(
             raise TaskFailed(f"column {column.name} is {actual}, {column.type} was declared")
 
 
-def _commit(spec: TaskSpec, partitions: list[pa.Table], store: ObjectStore) -> ObjectIndex:
-    producer = Producer(spec.query, spec.stage, spec.task, spec.nonce)
-    return commit_partitions(store, spec.key, producer, partitions)
+def _commit(spec: TaskSpec, partitions: list[pa.Table], store: ObjectStore) -> Committed:
+    return commit_output(
+        store,
+        spec.key,
+        Producer(spec.query, spec.stage, spec.task, spec.nonce),
+        partitions,
+        codec=spec.codec,
+        inline_limit=spec.inline_limit,
+        doublewrite=spec.doublewrite,
+    )
 
 
 def _bytes_in(spec: TaskSpec) -> int:
@@ -255,7 +261,7 @@ def _report(
     spec: TaskSpec,
     worker: str,
     metrics: TaskMetrics,
-    index: ObjectIndex | None,
+    committed: Committed | None,
     failure: StarlingError | None,
 ) -> TaskReport:
     record = None
@@ -269,6 +275,7 @@ def _report(
         attempt=spec.attempt,
         worker=worker,
         metrics=metrics,
-        index=index,
+        index=None if committed is None else committed.index,
+        inline=b"" if committed is None else committed.inline,
         error=record,
     )

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from starling_py.shuffle.index import ObjectIndex
     from starling_py.shuffle.meter import Meter
 
-__all__ = ["ArrowStore", "Buffer", "ByteRange", "ObjectInfo", "ObjectStore", "copy_key", "task_key"]
+__all__ = [
+    "ArrowStore",
+    "Buffer",
+    "ByteRange",
+    "ObjectInfo",
+    "ObjectStore",
+    "ParallelStore",
+    "ReadRequest",
+    "copy_key",
+    "task_key",
+]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -32,6 +42,17 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     key: str
     size: int
     etag: str
+
+
+class ReadRequest(msgspec.Struct, frozen=True):
+    """A range of an object. ``alternate`` is a key with the same bytes, or empty.
+
+    The alternate is read instead where ``key`` is missing, and beside it where that is slow.
+    """
+
+    key: str
+    wanted: ByteRange
+    alternate: str = ""
 
 
 class ObjectStore(Protocol):
@@ -90,6 +111,15 @@ class ArrowStore(Protocol):
 
     def get_index(self, key: str) -> ObjectIndex:
         """Return the index that an object was put with."""
+        ...
+
+
+@runtime_checkable
+class ParallelStore(Protocol):
+    """A store whose answers take time: many requests at once are worth while."""
+
+    def read_many(self, requests: Sequence[ReadRequest]) -> Iterator[Buffer]:
+        """Yield exactly the wanted bytes of each request, in order, read in parallel."""
         ...
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
-from starling_py.shuffle.errors import CorruptObject
+from starling_py.shuffle.errors import CorruptObject, ObjectMissing
 from starling_py.shuffle.format import (
     PREFIX_BYTES,
     ObjectHeader,
@@ -14,14 +16,33 @@ from starling_py.shuffle.format import (
     decode_partition,
     decode_prefix,
 )
-from starling_py.shuffle.objects import ArrowStore, ByteRange, ObjectStore
+from starling_py.shuffle.meter import RequestCounts
+from starling_py.shuffle.objects import (
+    ArrowStore,
+    Buffer,
+    ByteRange,
+    ObjectStore,
+    ParallelStore,
+    ReadRequest,
+    copy_key,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from starling_py.shuffle.index import ObjectIndex, PartitionEntry, PartitionRun
 
-__all__ = ["delete_prefix", "iter_runs", "read_header", "read_index", "read_runs"]
+__all__ = [
+    "delete_prefix",
+    "iter_numbered",
+    "iter_runs",
+    "read_header",
+    "read_index",
+    "read_runs",
+]
+
+_READS = 3
+"""How often bytes are fetched that arrive damaged: a network flips bits, a disk keeps them."""
 
 
 def read_header(store: ObjectStore, key: str) -> ObjectHeader:
@@ -40,10 +61,16 @@ def read_index(store: ObjectStore, key: str) -> ObjectIndex:
     return read_header(store, key).index
 
 
-def iter_runs(store: ObjectStore, runs: Sequence[PartitionRun]) -> Iterator[pa.Table]:
+def iter_runs(
+    store: ObjectStore, runs: Sequence[PartitionRun], *, reader: int = 0
+) -> Iterator[pa.Table]:
     """Yield the partitions that are not empty, in the order of ``runs``.
 
-    One run at a time is read, so a consumer that streams needs memory for the largest run.
+    Parameters
+    ----------
+    reader
+        The number of the consumer. Of objects that have a second copy, every other consumer reads
+        that one first.
 
     Raises
     ------
@@ -52,26 +79,39 @@ def iter_runs(store: ObjectStore, runs: Sequence[PartitionRun]) -> Iterator[pa.T
     ObjectMissing
         If an object is not there.
     """
+    for _, table in iter_numbered(store, runs, reader=reader):
+        yield table
+
+
+def iter_numbered(
+    store: ObjectStore, runs: Sequence[PartitionRun], *, reader: int = 0
+) -> Iterator[tuple[int, pa.Table]]:
+    """Yield as :func:`iter_runs` does, each table with the number of its partition."""
     # Asking whether an object keeps a protocol takes as long as reading a small partition.
-    in_arrow = store if isinstance(store, ArrowStore) else None
-    for run in runs:
-        if in_arrow is not None:
+    if isinstance(store, ArrowStore):
+        for run in runs:
             last = run.first + len(run.entries) if run.entries else run.last
-            tables = in_arrow.get_partitions(run.key, run.first, last)
-            yield from (table for table in tables if table.num_rows)
-        else:
-            yield from _read_run(store, run)
+            tables = store.get_partitions(run.key, run.first, last)
+            yield from ((n, table) for n, table in enumerate(tables, run.first) if table.num_rows)
+        return
+    wanted = (_told(store, run, at + reader) for at, run in enumerate(runs))
+    for one, data in _fetched(store, wanted):
+        yield from _tables(store, one, data)
 
 
 def read_runs(
-    store: ObjectStore, runs: Sequence[PartitionRun], schema: pa.Schema | None = None
+    store: ObjectStore,
+    runs: Sequence[PartitionRun],
+    schema: pa.Schema | None = None,
+    *,
+    reader: int = 0,
 ) -> pa.Table:
     """Return the partitions of ``runs`` one after the other, without copying them together.
 
     ``schema`` is that of the table when there is no row at all; without it the first run's
-    header tells it.
+    header tells it. ``reader`` is as for :func:`iter_runs`.
     """
-    tables = list(iter_runs(store, runs))
+    tables = list(iter_runs(store, runs, reader=reader))
     if tables:
         if not tables[0].num_columns:  # concat_tables would forget the number of rows
             batches = [batch for table in tables for batch in table.to_batches()]
@@ -100,18 +140,75 @@ def _schema(store: ObjectStore, key: str) -> pa.Schema:
     return read_header(store, key).schema
 
 
-def _read_run(store: ObjectStore, run: PartitionRun) -> Iterator[pa.Table]:
+class _Wanted(NamedTuple):
+    """A run, the entries of its partitions, and what to ask for, unless that is nothing."""
+
+    run: PartitionRun
+    entries: tuple[PartitionEntry, ...]
+    request: ReadRequest | None
+
+
+def _told(store: ObjectStore, run: PartitionRun, turn: int) -> _Wanted:
     entries = run.entries or _entries(store, run)
-    start = entries[0].offset if entries else 0
     length = sum(entry.length for entry in entries)
-    if not length:
+    if not length or run.data:
+        return _Wanted(run, entries, None)
+    keys = [run.key, copy_key(run.key) if run.copied else ""]
+    if run.copied and turn % 2:
+        keys.reverse()
+    return _Wanted(
+        run, entries, ReadRequest(keys[0], ByteRange(entries[0].offset, length), keys[1])
+    )
+
+
+def _fetched(store: ObjectStore, wanted: Iterable[_Wanted]) -> Iterator[tuple[_Wanted, Buffer]]:
+    if not isinstance(store, ParallelStore):
+        for one in wanted:
+            yield one, _fetch_one(store, one.request) if one.request else one.run.data
         return
-    data = memoryview(store.get_range(run.key, ByteRange(start, length)))
+    every = list(wanted)
+    answers = iter(store.read_many([one.request for one in every if one.request]))
+    for one in every:
+        yield one, next(answers) if one.request else one.run.data
+
+
+def _fetch_one(store: ObjectStore, request: ReadRequest) -> Buffer:
+    if request.alternate:
+        with contextlib.suppress(ObjectMissing):
+            return store.get_range(request.key, request.wanted)
+        return store.get_range(request.alternate, request.wanted)
+    return store.get_range(request.key, request.wanted)
+
+
+def _tables(store: ObjectStore, one: _Wanted, data: Buffer) -> Iterator[tuple[int, pa.Table]]:
+    """Decode a run's partitions; what arrived damaged is fetched again, each time another copy."""
+    for attempt in itertools.count(1):
+        try:
+            tables = _decode(one, data)
+            break
+        except CorruptObject:
+            if one.request is None or attempt == _READS:
+                raise
+        request = one.request
+        if request.alternate and attempt % 2:
+            request = ReadRequest(request.alternate, request.wanted, request.key)
+        store.meter.add(RequestCounts(retries=1))
+        data = _fetch_one(store, request)
+    yield from tables
+
+
+def _decode(one: _Wanted, data: Buffer) -> list[tuple[int, pa.Table]]:
+    run, entries = one.run, one.entries
+    start = entries[0].offset if entries else 0
+    view = memoryview(data)
+    tables = []
     for number, entry in enumerate(entries, run.first):
         position = entry.offset - start
-        table = decode_partition(run.key, number, entry, data[position : position + entry.length])
+        part = view[position : position + entry.length]
+        table = decode_partition(run.key, number, entry, part)
         if table is not None:
-            yield table
+            tables.append((number, table))
+    return tables
 
 
 def _entries(store: ObjectStore, run: PartitionRun) -> tuple[PartitionEntry, ...]:

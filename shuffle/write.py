@@ -2,20 +2,63 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from starling_py.shuffle.errors import ObjectExists
-from starling_py.shuffle.format import Codec, Producer, encode_object
-from starling_py.shuffle.index import ObjectIndex, PartitionEntry
-from starling_py.shuffle.objects import ArrowStore, ObjectStore
+from starling_py.shuffle.errors import ObjectExists, StoreError
+from starling_py.shuffle.format import Producer, encode_object
+from starling_py.shuffle.index import Codec, ObjectIndex, PartitionEntry
+from starling_py.shuffle.objects import ArrowStore, ObjectStore, copy_key
 from starling_py.shuffle.read import read_index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["commit_partitions"]
+    from starling_py.shuffle.format import EncodedObject
+
+__all__ = ["Committed", "commit_output", "commit_partitions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The index of an output and, where there is no object of it, its bytes."""
+
+    index: ObjectIndex
+    inline: bytes = b""
+
+
+def commit_output(
+    store: ObjectStore,
+    key: str,
+    producer: Producer,
+    partitions: Sequence[pa.Table],
+    *,
+    codec: Codec = "none",
+    inline_limit: int = 0,
+    doublewrite: bool = False,
+) -> Committed:
+    """Commit partitions as :func:`commit_partitions` does, or return them if they are small.
+
+    Parameters
+    ----------
+    inline_limit
+        An object of at most so many bytes is not stored: whoever accepts the report of this
+        attempt hands it on.
+    doublewrite
+        Store a second copy under ``copy_key``, for readers to whom the first one is slow.
+    """
+    if isinstance(store, ArrowStore):
+        return Committed(commit_partitions(store, key, producer, partitions))
+    encoded = encode_object(producer, partitions, codec=codec)
+    if encoded.size <= inline_limit:
+        return Committed(encoded.index, b"".join(encoded.parts))
+    index = _put(store, key, encoded)
+    if doublewrite and index.nonce == producer.nonce:
+        _put_copy(store, key, encoded)
+    return Committed(index)
 
 
 def commit_partitions(
@@ -34,16 +77,30 @@ def commit_partitions(
     A store that keeps Arrow data is handed the tables themselves (``codec`` does not matter);
     they must not share memory that will change.
     """
+    if not isinstance(store, ArrowStore):
+        return _put(store, key, encode_object(producer, partitions, codec=codec))
+    index = ObjectIndex(producer.nonce, _entries(partitions))
     try:
-        if isinstance(store, ArrowStore):
-            index = ObjectIndex(producer.nonce, _entries(partitions))
-            store.put_partitions(key, index, partitions)
-            return index
-        encoded = encode_object(producer, partitions, codec=codec)
+        store.put_partitions(key, index, partitions)
+    except ObjectExists:
+        return read_index(store, key)
+    return index
+
+
+def _put(store: ObjectStore, key: str, encoded: EncodedObject) -> ObjectIndex:
+    try:
         store.put_if_absent(key, encoded.parts)
     except ObjectExists:
         return read_index(store, key)
     return encoded.index
+
+
+def _put_copy(store: ObjectStore, key: str, encoded: EncodedObject) -> None:
+    try:
+        store.put(copy_key(key), encoded.parts)
+    except StoreError:
+        # Readers that miss the copy take the object itself.
+        logging.getLogger(__name__).warning("%s has no copy", key, exc_info=True)
 
 
 def _entries(partitions: Sequence[pa.Table]) -> tuple[PartitionEntry, ...]:
