@@ -27,6 +27,7 @@ from starling_py.coordinator.scheduler import (
     Tick,
 )
 from starling_py.coordinator.specs import output_runs
+from starling_py.coordinator.transport import Transport
 from starling_py.events import (
     Events,
     QueryFailed,
@@ -40,8 +41,9 @@ from starling_py.events import (
 from starling_py.operators.errors import TaskError
 from starling_py.operators.task import TaskReport, TaskSpec
 from starling_py.shuffle.errors import StarlingError
+from starling_py.shuffle.format import decode_header
 from starling_py.shuffle.index import PartitionRun
-from starling_py.shuffle.objects import task_key
+from starling_py.shuffle.objects import copy_key, task_key
 from starling_py.shuffle.read import delete_prefix, read_runs
 
 if TYPE_CHECKING:
@@ -87,8 +89,10 @@ class Driver:
         seconds: float,
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
+        transport: Transport | None = None,
     ) -> None:
         self._plan = plan
+        self._transport = transport or Transport()
         self._invoker = invoker
         self._events = events
         self._scheduler = Scheduler(
@@ -99,6 +103,7 @@ class Driver:
                 deadline=time.time() + seconds,
                 attempt_seconds=attempt_seconds,
                 max_attempts=max_attempts,
+                transport=self._transport,
             ),
             nonce=lambda: secrets.token_hex(8),
         )
@@ -157,7 +162,13 @@ class Driver:
             logging.getLogger(__name__).warning("%s was not removed", prefix, exc_info=True)
 
     def _release(self, stage: Stage) -> None:
-        keys = [task_key(self._plan.query, stage.id, task) for task in range(stage.tasks)]
+        keys = [
+            task_key(self._plan.query, stage.id, task)
+            for task, report in enumerate(self._scheduler.reports(stage.id))
+            if not report.inline
+        ]
+        if self._transport.doublewrite:
+            keys += [copy_key(key) for key in keys]
         store = self._invoker.store
         self._releases.append(
             asyncio.get_running_loop().create_task(_in_thread(lambda: store.delete(keys)))
@@ -219,11 +230,15 @@ class Driver:
         plan = self._plan
         stage = plan.stages[-1]
         reports = self._scheduler.reports(stage.id)
-        runs = output_runs(stage, reports, 0, query=plan.query)
-        if not runs:
-            # Some run, for the sake of the schema.
-            runs = (PartitionRun(task_key(plan.query, stage.id, 0), "", 0, 1),)
-        return read_runs(self._invoker.store, runs)
+        copied = self._transport.doublewrite
+        runs = output_runs(stage, reports, 0, query=plan.query, copied=copied)
+        if runs:
+            return read_runs(self._invoker.store, runs)
+        key = task_key(plan.query, stage.id, 0)
+        if reports[0].inline:
+            return decode_header(key, reports[0].inline).schema.empty_table()
+        # Some run, for the sake of the schema.
+        return read_runs(self._invoker.store, (PartitionRun(key, "", 0, 1),))
 
 
 def _failure(spec: TaskSpec, error: StarlingError) -> TaskReport:

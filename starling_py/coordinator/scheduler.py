@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from starling_py.coordinator.specs import task_spec
+from starling_py.coordinator.transport import Transport
 from starling_py.operators.errors import Cancelled, TaskTimedOut, WorkerDied
 from starling_py.operators.plan import ExchangeRead, Stage, StagePlan
 from starling_py.shuffle.errors import (
@@ -71,6 +72,7 @@ class Options:
     deadline: float
     attempt_seconds: float = float("inf")
     max_attempts: int = 2
+    transport: Transport = field(default_factory=Transport)
 
 
 # Events
@@ -359,6 +361,7 @@ class Scheduler:
                 nonce=self._nonce(),
                 memory_limit=self._options.memory_limit,
                 deadline=until,
+                transport=self._options.transport,
             )
             invoke = Invoke(spec)
             self._in_flight[invoke.attempt] = until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starling_py.coordinator.transport import Transport
 from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead, Stage, StagePlan
 from starling_py.operators.task import ScanInput, ShuffleInput, TaskInput, TaskReport, TaskSpec
 from starling_py.shuffle.index import ObjectIndex, PartitionRun
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["output_runs", "share", "task_spec"]
+
+_PLAIN = Transport()
 
 
 def share(total: int, part: int, parts: int) -> range:
@@ -31,6 +34,7 @@ def output_runs(
     query: str,
     producers: range | None = None,
     partitions: range | None = None,
+    copied: bool = False,
 ) -> tuple[PartitionRun, ...]:
     """Return what to read for some partitions of output number ``output`` of a stage.
 
@@ -42,6 +46,8 @@ def output_runs(
         Which of its tasks; all of them by default.
     partitions
         Which partitions of the output, counted from its first; all by default.
+    copied
+        Whether what is in the store is there twice.
 
     Returns
     -------
@@ -57,7 +63,11 @@ def output_runs(
         entries = index.partitions[first:last]
         if any(entry.rows for entry in entries):
             key = task_key(query, stage.id, task)
-            runs.append(PartitionRun(key, index.nonce, first, last, entries))
+            inline = reports[task].inline
+            data = inline[entries[0].offset : entries[-1].offset + entries[-1].length]
+            runs.append(
+                PartitionRun(key, index.nonce, first, last, entries, data, copied and not inline)
+            )
     return tuple(runs)
 
 
@@ -77,6 +87,7 @@ def task_spec(
     nonce: str,
     memory_limit: int,
     deadline: float,
+    transport: Transport = _PLAIN,
 ) -> TaskSpec:
     """Return what a worker needs to run one attempt of task ``task`` of ``stage``.
 
@@ -97,7 +108,15 @@ def task_spec(
                 ShuffleInput(
                     read.name,
                     read.columns,
-                    _delivered(plan.query, producer, reports[read.stage], read, task, stage.tasks),
+                    _delivered(
+                        plan.query,
+                        producer,
+                        reports[read.stage],
+                        read,
+                        task,
+                        stage.tasks,
+                        copied=transport.doublewrite,
+                    ),
                     read.reads,
                 )
             )
@@ -119,6 +138,9 @@ def task_spec(
         deadline=deadline,
         composed=stage.composed,
         keeps_join_order=stage.keeps_join_order,
+        codec=transport.codec,
+        inline_limit=transport.inline_limit(plan, stage),
+        doublewrite=transport.doublewrite,
     )
 
 
@@ -133,6 +155,8 @@ def _delivered(
     read: ExchangeRead,
     task: int,
     tasks: int,
+    *,
+    copied: bool,
 ) -> tuple[PartitionRun, ...]:
     producers = partitions = None
     if read.delivery is Delivery.PARTITIONED:
@@ -140,5 +164,11 @@ def _delivered(
     elif read.delivery is Delivery.ALIGNED:
         producers = share(producer.tasks, task, tasks)
     return output_runs(
-        producer, reports, read.output, query=query, producers=producers, partitions=partitions
+        producer,
+        reports,
+        read.output,
+        query=query,
+        producers=producers,
+        partitions=partitions,
+        copied=copied,
     )
