@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from urllib.parse import quote, unquote_to_bytes
+from starling_py.shuffle.locations import decode_path, encode_path
 
 __all__ = ["as_pattern", "decode_path", "encode_path", "identifier", "literal", "parquet_path"]
 
@@ -36,13 +35,3 @@ def as_pattern(path: str) -> str:
     that character only.
     """
     return "".join(f"[{char}]" if char in "*?[" else char for char in path)
-
-
-def encode_path(path: str) -> str:
-    """Return a path as a spec carries it: percent-encoded, any bytes kept."""
-    return quote(os.fsencode(path))
-
-
-def decode_path(path: str) -> str:
-    """Return the path that :func:`encode_path` was given."""
-    return os.fsdecode(unquote_to_bytes(path))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
@@ -22,6 +24,8 @@ __all__ = [
     "LocalLocation",
     "S3Location",
     "StoreLocation",
+    "decode_path",
+    "encode_path",
     "is_remote",
     "open_location",
     "split_url",
@@ -31,7 +35,7 @@ _SCHEME = "s3://"
 
 
 class LocalLocation(msgspec.Struct, frozen=True, tag="local"):
-    """A directory of this machine."""
+    """A directory of this machine, percent-encoded."""
 
     path: str
 
@@ -48,6 +52,16 @@ class S3Location(msgspec.Struct, frozen=True, tag="s3"):
 
 
 StoreLocation = LocalLocation | S3Location
+
+
+def encode_path(path: str) -> str:
+    """Return a path as it goes over the wire: percent-encoded, any bytes kept."""
+    return quote(os.fsencode(path))
+
+
+def decode_path(path: str) -> str:
+    """Return the path that :func:`encode_path` was given."""
+    return os.fsdecode(unquote_to_bytes(path))
 
 
 def is_remote(path: str) -> bool:
@@ -82,7 +96,7 @@ def open_location(
         Sign the requests to S3; by default those of the environment.
     """
     if isinstance(location, LocalLocation):
-        return LocalStore(Path(location.path), meter=meter)
+        return LocalStore(Path(decode_path(location.path)), meter=meter)
     # Loaded when it is needed: most workers never speak to S3.
     from starling_py.shuffle.s3 import S3Store
 

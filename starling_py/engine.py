@@ -11,13 +11,17 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from starling_py.access import S3Access
 from starling_py.coordinator.driver import Answer, Driver
 from starling_py.coordinator.machine import available_cores, default_memory
 from starling_py.coordinator.scratch import Scratch, sweep
+from starling_py.coordinator.transport import Transport
 from starling_py.events import Events, Listener
 from starling_py.invokers.processes import ProcessInvoker
+from starling_py.invokers.protocol import PAYLOAD_BYTES
 from starling_py.invokers.threads import ThreadInvoker
 from starling_py.operators.errors import Cancelled, TaskError, TaskTimedOut
+from starling_py.shuffle.locations import LocalLocation, encode_path, open_location
 from starling_py.shuffle.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import TaskReport
+    from starling_py.shuffle.locations import S3Location
+    from starling_py.shuffle.objects import ObjectStore
 
 __all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult"]
 
@@ -62,6 +68,15 @@ class EngineOptions:
     scratch
         Where the directory for spilled and exchanged data is made; by default the machine's
         directory for temporary files.
+    objects
+        Where on S3 tasks put what they hand to one another; by default in this process's memory,
+        or for processes in the scratch directory.
+    access
+        The ways to S3.
+    payload
+        Bytes of data that travel in a report or a spec instead of S3.
+    doublewrite
+        Put each object on S3 twice.
     """
 
     workers: int = field(default_factory=available_cores)
@@ -71,6 +86,17 @@ class EngineOptions:
     attempts: int = 2
     attempt_seconds: float = float("inf")
     scratch: Path | None = None
+    objects: S3Location | None = None
+    access: S3Access = field(default_factory=S3Access)
+    payload: int = PAYLOAD_BYTES
+    doublewrite: bool = False
+
+    @property
+    def transport(self) -> Transport:
+        """How outputs travel: on one machine uncompressed and through the store."""
+        if self.objects is None:
+            return Transport()
+        return Transport("lz4", self.payload, self.doublewrite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +199,7 @@ class _Parts:
             seconds=self._options.seconds,
             max_attempts=self._options.attempts,
             attempt_seconds=self._options.attempt_seconds,
+            transport=self._options.transport,
         )
         before = invoker.store.meter.snapshot()
         running: Future[tuple[Answer, float]] | None = None
@@ -235,6 +262,7 @@ class _Parts:
             loop.close()
         if invoker is not None:
             invoker.store.close()
+        self._options.access.close()
         if scratch is not None:
             scratch.close()
 
@@ -278,16 +306,28 @@ class _LoopThread:
 
 def _invoker(options: EngineOptions, scratch: Path) -> Invoker:
     memory = options.memory or default_memory()
+    access = options.access
     if options.isolation == "process":
-        return ProcessInvoker(options.workers, memory=memory, scratch=scratch)
-    # Half for what tasks hand to one another, which leaves memory for files when there is more.
-    store = MemoryStore(budget=memory // 2, spill_directory=scratch)
+        return ProcessInvoker(
+            options.workers,
+            memory=memory,
+            scratch=scratch,
+            location=options.objects or LocalLocation(encode_path(str(scratch / "objects"))),
+            access=access,
+        )
+    store: ObjectStore
+    if options.objects is None:
+        # Half for what tasks hand to one another; what does not fit goes to files.
+        store = MemoryStore(budget=memory // 2, spill_directory=scratch)
+    else:
+        store = open_location(options.objects, access.source)
     share = memory // 2 // options.workers - _INSTANCE_OVERHEAD
     return ThreadInvoker(
         options.workers,
         store,
         memory_limit=max(share, _LEAST_INSTANCE),
         temp_directory=scratch,
+        buckets=lambda: access.buckets,
     )
 
 

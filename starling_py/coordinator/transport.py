@@ -37,13 +37,13 @@ class Transport:
         However the outputs are distributed over partitions, no spec of a consumer then carries
         more than ``payload`` bytes.
         """
-        limits = [self.payload]
+        carriers = 1
         for consumer in plan.stages:
             reads = [read for read in consumer.inputs if isinstance(read, ExchangeRead)]
             for read in reads:
                 if read.stage == stage.id:
-                    limits.append(self.payload // (len(reads) * _producers(read, stage, consumer)))
-        return min(limits)
+                    carriers = max(carriers, len(reads) * _producers(read, stage, consumer))
+        return self.payload // carriers
 
 
 def _producers(read: ExchangeRead, producer: Stage, consumer: Stage) -> int:

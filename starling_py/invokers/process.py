@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 
 from starling_py.operators.errors import OutOfMemory, WorkerDied
 from starling_py.operators.quoting import encode_path
+from starling_py.operators.task import ScanInput
+from starling_py.shuffle.locations import S3Location
 from starling_py.worker.messages import (
     LENGTH,
     CancelTask,
     Configure,
     FromWorker,
     Ready,
+    Remote,
     Reported,
     RunTask,
     Shutdown,
@@ -30,7 +33,9 @@ from starling_py.worker.messages import (
 )
 
 if TYPE_CHECKING:
+    from starling_py.access import S3Access
     from starling_py.operators.task import TaskReport, TaskSpec
+    from starling_py.shuffle.locations import StoreLocation
 
 __all__ = ["WorkerProcess"]
 
@@ -50,12 +55,27 @@ class WorkerProcess:
     ----------
     size
         Bytes of memory, files mapped not counted, past which the process is killed.
+    store
+        Where the objects are.
+    scratch
+        The directory for spilling and for what the process says.
+    access
+        The ways to S3, asked only when the process needs them.
     """
 
-    def __init__(self, name: str, *, size: int, store: Path, scratch: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        size: int,
+        store: StoreLocation,
+        scratch: Path,
+        access: S3Access,
+    ) -> None:
         self._name = name
         self._size = size
         self._store = store
+        self._access = access
         self._scratch = scratch
         self._log = scratch / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,7 +131,12 @@ class WorkerProcess:
             answer.cancel()
 
     async def _ask(self, spec: TaskSpec) -> TaskReport:
-        await self._send(RunTask(spec))
+        remote = None
+        if isinstance(self._store, S3Location) or _scans_remote(spec):
+            # Renewing credentials may take a request to somewhere else.
+            credentials = await asyncio.to_thread(self._access.credentials)
+            remote = Remote(self._access.options, credentials)
+        await self._send(RunTask(spec, remote))
         while True:
             message = await self._receive()
             # An earlier attempt's report may come after its cancellation.
@@ -168,7 +193,7 @@ class WorkerProcess:
         await self._send(
             Configure(
                 name=self._name,
-                store=encode_path(str(self._store)),
+                store=self._store,
                 temp_directory=encode_path(str(temp_directory)),
             )
         )
@@ -244,6 +269,11 @@ class WorkerProcess:
                 await self._send(Shutdown())
             await self._gone()
         self._discard()
+
+
+def _scans_remote(spec: TaskSpec) -> bool:
+    scans = [wanted for wanted in spec.inputs if isinstance(wanted, ScanInput)]
+    return any(file.etag for scan in scans for file in scan.files)
 
 
 def _environment() -> dict[str, str]:

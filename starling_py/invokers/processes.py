@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from starling_py.invokers.process import WorkerProcess
 from starling_py.operators.errors import WorkerDied
-from starling_py.shuffle.local import LocalStore
+from starling_py.shuffle.locations import S3Location, open_location
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from starling_py.access import S3Access
     from starling_py.operators.task import TaskReport, TaskSpec
+    from starling_py.shuffle.locations import StoreLocation
+    from starling_py.shuffle.objects import ObjectStore
 
 __all__ = ["ProcessInvoker", "instance_limit"]
 
@@ -40,15 +43,30 @@ class ProcessInvoker:
     memory
         Bytes for all of them together.
     scratch
-        A private directory for the objects and for spilling.
+        A private directory for spilling.
+    location
+        Where the objects are.
+    access
+        The ways to S3.
     """
 
-    def __init__(self, workers: int, *, memory: int, scratch: Path) -> None:
-        self._store = LocalStore(scratch / "objects")
+    def __init__(
+        self,
+        workers: int,
+        *,
+        memory: int,
+        scratch: Path,
+        location: StoreLocation,
+        access: S3Access,
+    ) -> None:
+        source = access.source if isinstance(location, S3Location) else None
+        self._store = open_location(location, source)
         size = memory // workers
         self._memory_limit = instance_limit(size)
         self._workers = [
-            WorkerProcess(f"process-{number}", size=size, store=self._store.root, scratch=scratch)
+            WorkerProcess(
+                f"process-{number}", size=size, store=location, scratch=scratch, access=access
+            )
             for number in range(workers)
         ]
         self._free = list(reversed(self._workers))
@@ -64,7 +82,7 @@ class ProcessInvoker:
         return self._memory_limit
 
     @property
-    def store(self) -> LocalStore:
+    def store(self) -> ObjectStore:
         return self._store
 
     async def invoke(self, spec: TaskSpec) -> TaskReport:

@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from starling_py.operators.task import TaskReport, TaskSpec
     from starling_py.shuffle.objects import ObjectStore
 
-__all__ = ["Invoker"]
+__all__ = ["PAYLOAD_BYTES", "Invoker"]
+
+PAYLOAD_BYTES = 3 << 20
+"""Of data in one spec or report: what a function call carries, less its encoding as text."""
 
 
 class Invoker(Protocol):

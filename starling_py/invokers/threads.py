@@ -14,9 +14,11 @@ from starling_py.operators.run import run_task
 from starling_py.shuffle.errors import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from starling_py.operators.task import TaskReport, TaskSpec
+    from starling_py.shuffle.buckets import Buckets
     from starling_py.shuffle.objects import ObjectStore
 
 __all__ = ["ThreadInvoker"]
@@ -59,10 +61,12 @@ class _Worker:
         jobs: queue.SimpleQueue[_Job | None],
         store: ObjectStore,
         temp_directory: Path,
+        buckets: Callable[[], Buckets] | None,
     ) -> None:
         self._name = name
         self._jobs = jobs
         self._store = store
+        self._buckets = buckets
         self._instance = Instance(temp_directory)
         self._lock = threading.Lock()
         self._job: _Job | None = None
@@ -84,6 +88,7 @@ class _Worker:
                         self._instance,
                         worker=self._name,
                         cancelled=job.cancelled,
+                        buckets=self._buckets,
                     )
                 finally:
                     with self._lock:
@@ -110,7 +115,7 @@ class _Worker:
 
 
 class ThreadInvoker:
-    """Worker threads over a store in the memory of this process.
+    """Worker threads of this process, mostly over a store in its memory.
 
     The threads start with the first task, are kept between queries, and end with :meth:`close`.
 
@@ -122,15 +127,24 @@ class ThreadInvoker:
         Of each thread's DuckDB, in bytes.
     temp_directory
         Where the threads may spill, each in a folder of its own.
+    buckets
+        Opens what scans read on S3, when the first of them does.
     """
 
     def __init__(
-        self, workers: int, store: ObjectStore, *, memory_limit: int, temp_directory: Path
+        self,
+        workers: int,
+        store: ObjectStore,
+        *,
+        memory_limit: int,
+        temp_directory: Path,
+        buckets: Callable[[], Buckets] | None = None,
     ) -> None:
         self._slots = workers
         self._store = store
         self._memory_limit = memory_limit
         self._temp_directory = temp_directory
+        self._buckets = buckets
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
@@ -177,7 +191,7 @@ class ThreadInvoker:
             while len(self._workers) < self._slots:
                 name = f"thread-{len(self._workers)}"
                 folder = self._temp_directory / name
-                self._workers.append(_Worker(name, self._jobs, self._store, folder))
+                self._workers.append(_Worker(name, self._jobs, self._store, folder, self._buckets))
 
     async def close(self) -> None:
         with self._lock:

@@ -7,6 +7,9 @@ import struct
 import msgspec
 
 from starling_py.operators.task import TaskReport, TaskSpec
+from starling_py.shuffle.locations import StoreLocation
+from starling_py.shuffle.s3_credentials import Credentials
+from starling_py.shuffle.s3_options import S3Options
 
 __all__ = [
     "LENGTH",
@@ -14,6 +17,7 @@ __all__ = [
     "Configure",
     "FromWorker",
     "Ready",
+    "Remote",
     "Reported",
     "RunTask",
     "Shutdown",
@@ -30,18 +34,29 @@ LENGTH = struct.Struct("<I")
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
     """The first message: who the worker is, where the objects are and where it may spill.
 
-    Paths are percent-encoded.
+    Paths of files are percent-encoded.
     """
 
     name: str
-    store: str
+    store: StoreLocation
     temp_directory: str
 
 
+class Remote(msgspec.Struct, frozen=True):
+    """How to reach S3: options for what scans read there, and credentials if requests are signed.
+
+    The credentials sign the requests to the store of objects too.
+    """
+
+    options: S3Options
+    credentials: Credentials | None = None
+
+
 class RunTask(msgspec.Struct, frozen=True, tag="run"):
-    """Run a task; the next one comes after its report."""
+    """Run a task; the next one comes after its report. ``remote`` is there if it needs S3."""
 
     spec: TaskSpec
+    remote: Remote | None = None
 
 
 class CancelTask(msgspec.Struct, frozen=True, tag="cancel"):

@@ -10,17 +10,22 @@ import shutil
 import socket
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starling_py.operators.instance import Instance
 from starling_py.operators.quoting import decode_path
 from starling_py.operators.run import run_task
-from starling_py.shuffle.local import LocalStore
+from starling_py.shuffle.buckets import Buckets
+from starling_py.shuffle.errors import CredentialsMissing
+from starling_py.shuffle.locations import open_location
+from starling_py.shuffle.s3_options import S3Options
 from starling_py.worker.messages import (
     LENGTH,
     CancelTask,
     Configure,
     FromWorker,
     Ready,
+    Remote,
     Reported,
     RunTask,
     Shutdown,
@@ -28,6 +33,9 @@ from starling_py.worker.messages import (
     decode_to_worker,
     frame,
 )
+
+if TYPE_CHECKING:
+    from starling_py.shuffle.s3_credentials import Credentials
 
 __all__ = ["serve"]
 
@@ -85,7 +93,9 @@ class _Worker:
         self._name = config.name
         self._scratch = scratch
         self._temp_directory = Path(decode_path(config.temp_directory))
-        self._store = LocalStore(Path(decode_path(config.store)))
+        self._remote: Remote | None = None
+        self._store = open_location(config.store, self._signed)
+        self._buckets: Buckets | None = None
         self._instance = Instance(self._temp_directory)
         self._tasks: queue.SimpleQueue[RunTask | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -103,8 +113,20 @@ class _Worker:
             self._run(task)
         self._instance.close()
 
+    def _signed(self) -> Credentials:
+        if self._remote is None or self._remote.credentials is None:
+            raise CredentialsMissing("the coordinator sent no credentials for S3")
+        return self._remote.credentials
+
+    def _open_buckets(self) -> Buckets:
+        if self._buckets is None:
+            options = self._remote.options if self._remote else S3Options()
+            self._buckets = Buckets(options, self._signed)
+        return self._buckets
+
     def _run(self, task: RunTask) -> None:
         spec = task.spec
+        self._remote = task.remote or self._remote
         report = run_task(
             spec,
             self._store,
@@ -112,6 +134,7 @@ class _Worker:
             worker=self._name,
             isolated=True,
             cancelled=self._cancelled,
+            buckets=self._open_buckets,
         )
         with self._lock:
             self._nonce = ""
