@@ -34,6 +34,8 @@ from starling_py.operators.task import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytest_plugins = ["s3_servers"]
+
 MEBIBYTE = 1 << 20
 
 
