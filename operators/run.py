@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from starling_py.operators.combine import combine, is_combiner
 from starling_py.operators.errors import Cancelled, TaskFailed, TaskTimedOut
 from starling_py.operators.failures import typed_error
 from starling_py.operators.inputs import bound_inputs
@@ -54,7 +55,7 @@ def run_task(
     worker: str = "local",
     isolated: bool = False,
     cancelled: threading.Event | None = None,
-    buckets: Buckets | None = None,
+    buckets: Callable[[], Buckets] | None = None,
 ) -> TaskReport:
     """Run one attempt of a task and commit its output under ``spec.key``.
 
@@ -68,7 +69,7 @@ def run_task(
     isolated
         Whether the process is there for this task alone, which makes CPU seconds exact.
     buckets
-        Where scans find files on S3.
+        Opens where scans find files on S3; asked only when there are any.
     """
     with metered() as meter:
         watch = Stopwatch(meter, whole_process=isolated or spec.threads > 1)
@@ -79,7 +80,7 @@ def _attempt(
     spec: TaskSpec,
     store: ObjectStore,
     instance: Instance,
-    buckets: Buckets | None,
+    buckets: Callable[[], Buckets] | None,
     watch: Stopwatch,
     worker: str,
     cancelled: threading.Event | None,
@@ -96,14 +97,20 @@ def _attempt(
     rows_in = rows_out = 0
     try:
         check()
-        with instance.prepared(spec) as connection:
-            work = _Work(spec, store, buckets, instance, connection, check, watch)
-            partitions = work.partitions()
-            rows_in, rows_out = work.rows_in, work.rows_out
-            check()
-            _check_scans(spec)
+        if is_combiner(spec):
+            partitions = combine(spec, store, check)
+            rows_in = rows_out = sum(table.num_rows for table in partitions)
+            watch.lap("input")
             committed = _commit(spec, partitions, store)
-            watch.lap("output")
+        else:
+            with instance.prepared(spec) as connection:
+                work = _Work(spec, store, buckets, instance, connection, check, watch)
+                partitions = work.partitions()
+                rows_in, rows_out = work.rows_in, work.rows_out
+                check()
+                _check_scans(spec)
+                committed = _commit(spec, partitions, store)
+        watch.lap("output")
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - DuckDB's and Arrow's errors share no base
@@ -123,7 +130,7 @@ class _Work:
 
     spec: TaskSpec
     store: ObjectStore
-    buckets: Buckets | None
+    buckets: Callable[[], Buckets] | None
     instance: Instance
     connection: duckdb.DuckDBPyConnection
     check: Callable[[], None]

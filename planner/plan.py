@@ -14,6 +14,7 @@ from starling_py.operators.task import InputColumn
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound
+from starling_py.planner.combining import chosen_combiners
 from starling_py.planner.distribute import distribute
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
@@ -168,7 +169,8 @@ def _distributed(
         relation = estimator.estimate(plan.root)
         estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
         return (_whole(resolved, bound.result, footers, sizing, "", estimate),)
-    return freeze(distribute(plan, estimator, footers, sizing, names), footers, sizing)
+    stages = freeze(distribute(plan, estimator, footers, sizing, names), footers, sizing)
+    return chosen_combiners(stages, sizing.options)
 
 
 def _scanned_bytes(plan: Plan, estimator: Estimator) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from starling_py.operators.quoting import encode_path
 from starling_py.operators.task import FileRange
@@ -45,6 +45,11 @@ class PlanOptions:
         A table of at most so many rows is read whole by every task that joins it.
     few_groups
         So many expected groups are merged by one task: an exchange would cost more than it gains.
+    shuffle
+        ``"combined"`` puts combiners into every exchange by hash, ``"direct"`` into none, and
+        ``"auto"`` where they make it cheaper.
+    remote_shuffle
+        Whether requests to the store of the shuffle cost anything.
     """
 
     tasks: int | None
@@ -54,6 +59,8 @@ class PlanOptions:
     dialect: str = "duckdb"
     small_rows: int = 20_000
     few_groups: int = 2_000
+    shuffle: Literal["auto", "direct", "combined"] = "auto"
+    remote_shuffle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from starling_py.coordinator.transport import Transport
 from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead, Stage, StagePlan
-from starling_py.operators.task import ScanInput, ShuffleInput, TaskInput, TaskReport, TaskSpec
+from starling_py.operators.task import (
+    Partitioning,
+    SamePartitions,
+    ScanInput,
+    ShuffleInput,
+    TaskInput,
+    TaskReport,
+    TaskSpec,
+)
 from starling_py.shuffle.index import ObjectIndex, PartitionRun
 from starling_py.shuffle.objects import task_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["output_runs", "share", "task_spec"]
+    from starling_py.operators.plan import Combining
+
+__all__ = ["Part", "output_runs", "share", "task_spec"]
 
 _PLAIN = Transport()
 
@@ -26,14 +36,20 @@ def share(total: int, part: int, parts: int) -> range:
     return range(part * total // parts, (part + 1) * total // parts)
 
 
+class Part(NamedTuple):
+    """Adjacent partitions of one output of one task, counted from that output's first."""
+
+    task: int
+    partitions: range
+
+
 def output_runs(
     stage: Stage,
     reports: Sequence[TaskReport],
     output: int,
     *,
     query: str,
-    producers: range | None = None,
-    partitions: range | None = None,
+    parts: Iterable[Part] | None = None,
     copied: bool = False,
 ) -> tuple[PartitionRun, ...]:
     """Return what to read for some partitions of output number ``output`` of a stage.
@@ -42,23 +58,20 @@ def output_runs(
     ----------
     reports
         Of all tasks of ``stage``, in task order.
-    producers
-        Which of its tasks; all of them by default.
-    partitions
-        Which partitions of the output, counted from its first; all by default.
+    parts
+        Which partitions of which tasks; all of all by default.
     copied
         Whether what is in the store is there twice.
 
     Returns
     -------
     tuple of PartitionRun
-        In task order. Runs without a row are left out.
+        In the order of ``parts``. Runs without a row are left out.
     """
     before = sum(earlier.count for earlier in stage.outputs[:output])
-    wanted = range(stage.outputs[output].count) if partitions is None else partitions
-    first, last = before + wanted.start, before + wanted.stop
     runs = []
-    for task in range(stage.tasks) if producers is None else producers:
+    for task, wanted in _everything(stage, output) if parts is None else parts:
+        first, last = before + wanted.start, before + wanted.stop
         index = _index(reports[task])
         entries = index.partitions[first:last]
         if any(entry.rows for entry in entries):
@@ -104,22 +117,15 @@ def task_spec(
             inputs.append(ScanInput(read.name, read.columns, files, condition))
         else:
             producer = _stage(plan, read.stage)
-            inputs.append(
-                ShuffleInput(
-                    read.name,
-                    read.columns,
-                    _delivered(
-                        plan.query,
-                        producer,
-                        reports[read.stage],
-                        read,
-                        task,
-                        stage.tasks,
-                        copied=transport.doublewrite,
-                    ),
-                    read.reads,
-                )
+            runs = output_runs(
+                producer,
+                reports[read.stage],
+                read.output,
+                query=plan.query,
+                parts=_parts(producer, read, stage, task),
+                copied=transport.doublewrite,
             )
+            inputs.append(ShuffleInput(read.name, read.columns, runs, read.reads))
     return TaskSpec(
         query=plan.query,
         stage=stage.id,
@@ -130,7 +136,7 @@ def task_spec(
         statement=stage.statement,
         columns=stage.columns,
         inputs=tuple(inputs),
-        outputs=stage.outputs,
+        outputs=_task_outputs(stage, task),
         settings=plan.settings,
         roots=plan.roots,
         threads=stage.threads,
@@ -148,27 +154,55 @@ def _stage(plan: StagePlan, wanted: int) -> Stage:
     return next(stage for stage in plan.stages if stage.id == wanted)
 
 
-def _delivered(
-    query: str,
-    producer: Stage,
-    reports: Sequence[TaskReport],
-    read: ExchangeRead,
-    task: int,
-    tasks: int,
-    *,
-    copied: bool,
-) -> tuple[PartitionRun, ...]:
-    producers = partitions = None
-    if read.delivery is Delivery.PARTITIONED:
-        partitions = share(producer.outputs[read.output].count, task, tasks)
-    elif read.delivery is Delivery.ALIGNED:
-        producers = share(producer.tasks, task, tasks)
-    return output_runs(
-        producer,
-        reports,
-        read.output,
-        query=query,
-        producers=producers,
-        partitions=partitions,
-        copied=copied,
-    )
+def _parts(producer: Stage, read: ExchangeRead, stage: Stage, task: int) -> list[Part]:
+    """Return which partitions of which of the producer's tasks a task of ``stage`` reads."""
+    count = producer.outputs[read.output].count
+    match read.delivery:
+        case Delivery.PARTITIONED:
+            wanted = share(count, task, stage.tasks)
+            if producer.combining is not None:
+                return _combined(producer, producer.combining, wanted)
+            return [Part(at, wanted) for at in range(producer.tasks)]
+        case Delivery.COMBINED:
+            if stage.combining is None:
+                raise ValueError(f"stage {stage.id} combines nothing")
+            group, run = divmod(task, stage.combining.producer_groups)
+            wanted = share(count, group, stage.combining.partition_groups)
+            producers = share(producer.tasks, run, stage.combining.producer_groups)
+            return [Part(at, wanted) for at in producers]
+        case Delivery.ALIGNED:
+            aligned = share(producer.tasks, task, stage.tasks)
+            return [part for part in _everything(producer, read.output) if part.task in aligned]
+        case Delivery.EVERYTHING:
+            return _everything(producer, read.output)
+
+
+def _combined(combiner: Stage, combining: Combining, wanted: range) -> list[Part]:
+    """Return where partitions are among the objects of a combiner stage.
+
+    The rows of each partition come in the order in which the producers' tasks would give them.
+    """
+    found = []
+    for run in range(combining.producer_groups):
+        for group in range(combining.partition_groups):
+            held = share(combiner.outputs[0].count, group, combining.partition_groups)
+            common = range(max(held.start, wanted.start), min(held.stop, wanted.stop))
+            if common:
+                inside = range(common.start - held.start, common.stop - held.start)
+                found.append(Part(group * combining.producer_groups + run, inside))
+    return found
+
+
+def _everything(stage: Stage, output: int) -> list[Part]:
+    return [
+        Part(task, range(_task_outputs(stage, task)[output].count)) for task in range(stage.tasks)
+    ]
+
+
+def _task_outputs(stage: Stage, task: int) -> tuple[Partitioning, ...]:
+    """Return the outputs of one task: of a combiner stage each task has a group of partitions."""
+    if stage.combining is None:
+        return stage.outputs
+    group = task // stage.combining.producer_groups
+    held = share(stage.outputs[0].count, group, stage.combining.partition_groups)
+    return (SamePartitions(len(held)),)

@@ -43,6 +43,9 @@ COLUMNS = (InputColumn("c0", "BIGINT"),)
 
 SINGLE = (SinglePartition(),)
 
+DELIVERIES = [delivery for delivery in Delivery if delivery is not Delivery.COMBINED]
+"""Those that need nothing but a stage that is read."""
+
 
 def stage(number, tasks, reads=(), outputs=SINGLE):
     return Stage(
@@ -98,7 +101,7 @@ def plans(draw):
         reads = [
             read(
                 source,
-                draw(st.sampled_from(Delivery)),
+                draw(st.sampled_from(DELIVERIES)),
                 draw(st.integers(0, len(stages[source].outputs) - 1)),
             )
             for source in sorted(sources)
