@@ -9,6 +9,7 @@
     │   ├── StoreFull
     │   ├── ObjectChanged        an object is not the one that was looked at before
     │   ├── BucketMissing
+    │   ├── VersionedBucket      a bucket that keeps what is deleted
     │   ├── WrongRegion
     │   ├── StoreDenied
     │   │   ├── CredentialsMissing
@@ -49,6 +50,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "VersionedBucket",
     "WrongRegion",
 ]
 
@@ -188,6 +190,12 @@ class BucketMissing(StoreError):
     """There is no bucket of this name."""
 
     code = "BUCKET_MISSING"
+
+
+class VersionedBucket(StoreError):
+    """A bucket keeps what is deleted, so it is not fit for scratch data."""
+
+    code = "VERSIONED_BUCKET"
 
 
 class WrongRegion(StoreError):

@@ -46,7 +46,7 @@ class LocalStore:
 
     def __init__(self, root: Path, *, meter: Meter | None = None) -> None:
         self._root = Path(root)
-        self._meter = meter or Meter()
+        self._meter = meter or Meter(billed=False)
 
     @property
     def meter(self) -> Meter:

@@ -87,7 +87,7 @@ class MemoryStore:
     ) -> None:
         self._budget = budget
         self._files = SpillFiles(spill_directory)
-        self._meter = meter or Meter()
+        self._meter = meter or Meter(billed=False)
         self._lock = threading.Lock()
         self._objects: dict[str, _Object] = {}
         self._held = 0

@@ -58,11 +58,18 @@ class Meter:
 
     A failed request counts as a request; bytes are those that arrived. What happens within
     :func:`metered` is counted there too.
+
+    Parameters
+    ----------
+    billed
+        Whether somebody charges for the requests. Those to this machine's memory and disk are
+        counted here alone.
     """
 
-    __slots__ = ("_counts", "_lock")
+    __slots__ = ("_billed", "_counts", "_lock")
 
-    def __init__(self) -> None:
+    def __init__(self, *, billed: bool = True) -> None:
+        self._billed = billed
         self._lock = threading.Lock()
         self._counts = RequestCounts()
 
@@ -75,8 +82,10 @@ class Meter:
 
     def add(self, counts: RequestCounts) -> None:
         """Add counts, here and in every meter of the calling context."""
-        for meter in (self, *_SCOPES.get()):
-            meter.record(counts)
+        self.record(counts)
+        if self._billed:
+            for meter in _SCOPES.get():
+                meter.record(counts)
 
     def record(self, counts: RequestCounts) -> None:
         """Add counts here alone."""
@@ -95,7 +104,7 @@ _SCOPES: ContextVar[tuple[Meter, ...]] = ContextVar("starling_meters", default=(
 
 @contextmanager
 def metered() -> Iterator[Meter]:
-    """Count in a meter of its own what this context asks of any store."""
+    """Count in a meter of its own what this context asks of stores that cost money."""
     meter = Meter()
     token = _SCOPES.set((*_SCOPES.get(), meter))
     try:

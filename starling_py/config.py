@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from starling_py.catalog.errors import UsageError
+from starling_py.shuffle.locations import is_remote
 
-__all__ = ["Config", "Isolation", "parse_size", "resolve"]
+__all__ = ["Config", "Isolation", "Shuffle", "parse_size", "resolve"]
 
 Isolation = Literal["thread", "process"]
+Shuffle = Literal["auto", "direct", "combined"]
 
 LEAST_MEMORY = 64 << 20
 MOST_TASKS = 10_000
@@ -26,7 +28,8 @@ class Config:
     """What is the same for all queries of a connection.
 
     ``tasks`` of ``None`` lets the planner choose for each stage. ``memory``, in bytes, is for the
-    shuffled data and all workers together.
+    shuffled data and all workers together. ``scratch`` is the URL under which tasks leave on S3
+    what they hand to one another, or ``None`` for this machine.
     """
 
     tasks: int | None
@@ -34,6 +37,9 @@ class Config:
     cores: int
     isolation: Isolation
     memory: int
+    scratch: str | None = None
+    shuffle: Shuffle = "auto"
+    doublewrite: bool = False
 
 
 def resolve(
@@ -41,6 +47,10 @@ def resolve(
     workers: int | None = None,
     isolation: str = "thread",
     memory: int | str | None = None,
+    scratch: str | None = None,
+    shuffle: str = "auto",
+    *,
+    doublewrite: bool = False,
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -58,10 +68,27 @@ def resolve(
             raise UsageError(f"{name} must be from 1 to {most:,}, not {number}")
     if isolation not in ("thread", "process"):
         raise UsageError(f"isolation must be 'thread' or 'process', not {isolation!r}")
+    if shuffle not in ("auto", "direct", "combined"):
+        raise UsageError(f"shuffle must be 'auto', 'direct' or 'combined', not {shuffle!r}")
+    if scratch is not None and not is_remote(scratch):
+        raise UsageError(f"the scratch {scratch!r} is not of the form s3://bucket/prefix")
+    if doublewrite and scratch is None:
+        raise UsageError(
+            "doublewrite is for a shuffle on S3", hint="name a scratch: s3://bucket/prefix"
+        )
     from starling_py.coordinator.machine import available_cores
 
     cores = available_cores()
-    return Config(tasks, workers or cores, cores, cast("Isolation", isolation), _memory(memory))
+    return Config(
+        tasks=tasks,
+        workers=workers or cores,
+        cores=cores,
+        isolation=cast("Isolation", isolation),
+        memory=_memory(memory),
+        scratch=scratch,
+        shuffle=cast("Shuffle", shuffle),
+        doublewrite=doublewrite,
+    )
 
 
 def parse_size(text: str) -> int:

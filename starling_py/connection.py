@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from starling_py.access import S3Access
 from starling_py.catalog.catalog import FileCatalog
 from starling_py.catalog.errors import UsageError
 from starling_py.config import Config, resolve
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from starling_py.events import Listener
     from starling_py.operators.plan import StagePlan
     from starling_py.results import Result
+    from starling_py.shuffle.s3_options import S3Options
 
 __all__ = ["Connection", "Cursor", "QueryRun", "TableInfo", "connect"]
 
@@ -32,6 +34,10 @@ def connect(
     workers: int | None = None,
     isolation: str = "thread",
     memory: int | str | None = None,
+    scratch: str | None = None,
+    shuffle: str = "auto",
+    doublewrite: bool = False,
+    s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
     """Return a connection to the tables of a folder.
@@ -39,9 +45,10 @@ def connect(
     Parameters
     ----------
     data
-        A folder of which every sub-folder and Parquet file is a table.
+        A folder, or a prefix on S3 (``s3://bucket/prefix``), of which every sub-folder and
+        Parquet file is a table.
     tables
-        More tables: a pattern, folder or file by name.
+        More tables: a pattern, folder or file by name, here or on S3.
     tasks
         How many tasks each stage has that can have several; by default the planner decides.
     workers
@@ -51,6 +58,16 @@ def connect(
     memory
         For all workers and the data between them, in bytes or as text (``"2GB"``); by default
         80 % of what is free.
+    scratch
+        Where on S3 (``s3://bucket/prefix``) tasks leave what they hand to one another; by default
+        that stays on this machine.
+    shuffle
+        ``"combined"`` puts combiner stages between stages that exchange rows, ``"direct"`` does
+        not, and ``"auto"`` does where requests to ``scratch`` then cost less.
+    doublewrite
+        Write each object below ``scratch`` twice, so that a slow read has another place to go.
+    s3
+        How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
         Called with each event of each query, in a thread of the engine.
 
@@ -59,8 +76,10 @@ def connect(
     UsageError
         For an argument that is wrong, such as a folder that does not exist.
     """
-    config = resolve(tasks, workers, isolation, memory)
-    return Connection(FileCatalog(data, tables), config, listeners)
+    config = resolve(tasks, workers, isolation, memory, scratch, shuffle, doublewrite=doublewrite)
+    access = S3Access(s3)
+    catalog = FileCatalog(data, tables, buckets=lambda: access.buckets)
+    return Connection(catalog, config, listeners, access)
 
 
 class Connection:
@@ -71,9 +90,13 @@ class Connection:
     """
 
     def __init__(
-        self, catalog: FileCatalog, config: Config, listeners: Iterable[Listener] = ()
+        self,
+        catalog: FileCatalog,
+        config: Config,
+        listeners: Iterable[Listener] = (),
+        access: S3Access | None = None,
     ) -> None:
-        self._session = Session(catalog, config, tuple(listeners))
+        self._session = Session(catalog, config, tuple(listeners), access or S3Access())
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, self._session.close)
 

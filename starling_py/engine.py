@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import TaskReport
     from starling_py.shuffle.locations import S3Location
+    from starling_py.shuffle.meter import RequestCounts
     from starling_py.shuffle.objects import ObjectStore
 
 __all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult"]
@@ -104,15 +105,15 @@ class RunMetrics:
     """What a query cost.
 
     ``shuffled_bytes`` are those of all outputs but the last stage's. ``requests`` are those to
-    the store, of queries that run at the same time too. ``peak_rss`` is per worker, in bytes;
-    workers that are threads share that of the process.
+    stores, of all attempts and of the coordinator. ``peak_rss`` is per worker, in bytes; workers
+    that are threads share that of the process.
     """
 
     stages: int
     tasks: int
     shuffled_bytes: int
     shuffled_rows: int
-    requests: int
+    requests: RequestCounts
     seconds: float
     cpu_seconds: float
     peak_rss: dict[str, int]
@@ -201,7 +202,6 @@ class _Parts:
             attempt_seconds=self._options.attempt_seconds,
             transport=self._options.transport,
         )
-        before = invoker.store.meter.snapshot()
         running: Future[tuple[Answer, float]] | None = None
         try:
             running = loop.submit(self._drive(driver))
@@ -212,10 +212,7 @@ class _Parts:
                 loop.call(driver.cancel)
                 wait([running], _STOP_SECONDS)
             raise
-        requests = (invoker.store.meter.snapshot() - before).requests
-        return _result(
-            plan, answer, seconds, requests, isolated=self._options.isolation == "process"
-        )
+        return _result(plan, answer, seconds)
 
     async def _drive(self, driver: Driver) -> tuple[Answer, float]:
         loop = asyncio.get_running_loop()
@@ -331,9 +328,7 @@ def _invoker(options: EngineOptions, scratch: Path) -> Invoker:
     )
 
 
-def _result(
-    plan: StagePlan, answer: Answer, seconds: float, requests: int, *, isolated: bool
-) -> RunResult:
+def _result(plan: StagePlan, answer: Answer, seconds: float) -> RunResult:
     reports = tuple(report for stage in plan.stages for report in answer.reports[stage.id])
     last = plan.stages[-1].id
     shuffled = [
@@ -342,9 +337,6 @@ def _result(
     peaks: dict[str, int] = {}
     for report in reports:
         peaks[report.worker] = max(report.metrics.peak_rss, peaks.get(report.worker, 0))
-    if isolated:
-        # The store of this process does not count what workers ask of theirs.
-        requests += sum(report.metrics.requests.requests for report in reports)
     return RunResult(
         answer.table,
         RunMetrics(
@@ -352,7 +344,7 @@ def _result(
             tasks=len(reports),
             shuffled_bytes=sum(index.bytes for index in shuffled),
             shuffled_rows=sum(index.rows for index in shuffled),
-            requests=requests,
+            requests=answer.requests,
             seconds=seconds,
             cpu_seconds=sum(report.metrics.cpu_seconds for report in reports),
             peak_rss=peaks,

@@ -36,6 +36,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── StoreFull
     │   ├── ObjectChanged        replaced since it was looked at
     │   ├── BucketMissing
+    │   ├── VersionedBucket      keeps what is deleted: not for scratch
     │   ├── WrongRegion
     │   ├── StoreDenied
     │   │   ├── CredentialsMissing
@@ -110,6 +111,7 @@ from starling_py.shuffle.errors import (
     StoreError,
     StoreFull,
     StoreUnavailable,
+    VersionedBucket,
     WrongRegion,
 )
 
@@ -163,6 +165,7 @@ __all__ = [
     "UnreadableFile",
     "Unsupported",
     "UsageError",
+    "VersionedBucket",
     "Warning",
     "WorkerDied",
     "WrongRegion",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +10,16 @@ from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import UsageError
 from starling_py.interruption import told
+from starling_py.leftovers import check_bucket, new_query_id, scratch_location
 from starling_py.planner.errors import UnknownTable
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
+from starling_py.shuffle.meter import metered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from starling_py.access import S3Access
     from starling_py.catalog.catalog import FileCatalog
     from starling_py.config import Config
     from starling_py.engine import Engine, RunResult
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from starling_py.operators.task import TaskReport
     from starling_py.planner.plan import Planner
     from starling_py.planner.tables import TableColumn
+    from starling_py.shuffle.meter import RequestCounts
 
 __all__ = ["QueryRun", "Session", "TableInfo"]
 
@@ -34,9 +37,10 @@ __all__ = ["QueryRun", "Session", "TableInfo"]
 class QueryRun:
     """What the last query of a cursor took.
 
-    ``shuffled_bytes`` went from stage to stage. ``peak_rss`` holds each worker's name and its
-    largest resident memory in bytes; ``reports`` are in the order of stages and tasks. Seconds
-    are wall-clock but for ``cpu_seconds``.
+    ``shuffled_bytes`` went from stage to stage. ``requests`` are those to object stores: of
+    planning (listings and footers, ``planning_requests``) and of the run. ``peak_rss`` holds each
+    worker's name and its largest resident memory in bytes; ``reports`` are in the order of stages
+    and tasks. Seconds are wall-clock but for ``cpu_seconds``.
     """
 
     query: str
@@ -46,7 +50,8 @@ class QueryRun:
     rows: int
     shuffled_bytes: int
     shuffled_rows: int
-    requests: int
+    requests: RequestCounts
+    planning_requests: RequestCounts
     bind_seconds: float
     plan_seconds: float
     run_seconds: float
@@ -71,10 +76,15 @@ class Session:
     """Everything behind a connection, which it does not know, so that that can be forgotten."""
 
     def __init__(
-        self, catalog: FileCatalog, config: Config, listeners: tuple[Listener, ...]
+        self,
+        catalog: FileCatalog,
+        config: Config,
+        listeners: tuple[Listener, ...],
+        access: S3Access,
     ) -> None:
         self.catalog = catalog
         self.config = config
+        self._access = access
         self._listeners = listeners
         self._results = Results(config.workers)
         self._lock = threading.Lock()
@@ -111,7 +121,14 @@ class Session:
 
         _check_text(sql)
         config = self.config
-        options = PlanOptions(config.tasks, config.workers, config.cores, config.memory)
+        options = PlanOptions(
+            tasks=config.tasks,
+            workers=config.workers,
+            cores=config.cores,
+            memory=config.memory,
+            shuffle=config.shuffle,
+            remote_shuffle=config.scratch is not None,
+        )
         # One at a time: the plan has to see one state of the files.
         with self._planning, told():
             self.check_open()
@@ -132,7 +149,8 @@ class Session:
         return f"the folder {self.catalog.folder} holds no tables"
 
     def run(self, sql: str) -> tuple[Result, QueryRun]:
-        plan = self.plan(sql)
+        with metered() as planning:
+            plan = self.plan(sql)
         with self._lock:
             self.check_open()
             if self._engine is None:
@@ -143,14 +161,23 @@ class Session:
         with self._lock:
             self.check_open()
             result = self._results.open(ran.table, plan.result, plan.settings)
-        return result, _summary(plan, ran, result.rows)
+        return result, _summary(plan, ran, result.rows, planning.snapshot())
 
     def _start(self) -> Engine:
         from starling_py.engine import Engine, EngineOptions
 
         config = self.config
+        objects = None
+        if config.scratch is not None:
+            objects = scratch_location(config.scratch, self._access)
+            check_bucket(objects, self._access)
         options = EngineOptions(
-            workers=config.workers, isolation=config.isolation, memory=config.memory
+            workers=config.workers,
+            isolation=config.isolation,
+            memory=config.memory,
+            objects=objects,
+            access=self._access,
+            doublewrite=config.doublewrite,
         )
         return Engine(options, self._listeners)
 
@@ -166,6 +193,7 @@ class Session:
             planner, self._planner = self._planner, None
         if planner is not None:
             steps.append(planner.close)
+        steps.append(self._access.close)
         for step in steps:
             step()
 
@@ -191,11 +219,10 @@ def _hinted() -> Iterator[None]:
 
 
 def _query_id() -> str:
-    """Return an id that no other query has and that sorts by time: 19 characters of a key."""
-    return f"{time.time_ns() // 1_000_000:011x}{uuid.uuid4().hex[:8]}"
+    return new_query_id(uuid.uuid4().hex)
 
 
-def _summary(plan: StagePlan, ran: RunResult, rows: int) -> QueryRun:
+def _summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts) -> QueryRun:
     metrics = ran.metrics
     return QueryRun(
         query=plan.query,
@@ -205,7 +232,8 @@ def _summary(plan: StagePlan, ran: RunResult, rows: int) -> QueryRun:
         rows=rows,
         shuffled_bytes=metrics.shuffled_bytes,
         shuffled_rows=metrics.shuffled_rows,
-        requests=metrics.requests,
+        requests=planning + metrics.requests,
+        planning_requests=planning,
         bind_seconds=plan.bind_seconds,
         plan_seconds=plan.plan_seconds,
         run_seconds=metrics.seconds,

@@ -32,7 +32,9 @@ from starling_py.catalog.probe import Probe
 from starling_py.catalog.table import ParquetTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from starling_py.shuffle.buckets import Buckets
 
 __all__ = ["FileCatalog"]
 
@@ -76,8 +78,13 @@ class FileCatalog:
     """
 
     def __init__(
-        self, data: str | os.PathLike[str] | None = None, tables: Mapping[str, str] | None = None
+        self,
+        data: str | os.PathLike[str] | None = None,
+        tables: Mapping[str, str] | None = None,
+        *,
+        buckets: Callable[[], Buckets] | None = None,
     ) -> None:
+        self._buckets = buckets
         self._lock = threading.RLock()
         self._probe = Probe()
         self._footers = FooterCache()

@@ -36,6 +36,8 @@ def explain(
     tasks: int | None,
     workers: int | None,
     memory: str | None,
+    scratch: str | None,
+    shuffle: str,
     format_: str,
 ) -> None:
     """Show the plan of SQL, stage by stage, before anything runs.
@@ -44,7 +46,7 @@ def explain(
     it. No data is read but the footers of Parquet files.
     """
     text = read_sql(sql, file)
-    with connection(data, tables, tasks, workers, memory) as connected:
+    with connection(data, tables, tasks, workers, memory, scratch, shuffle) as connected:
         plan = connected.explain(text)
     if format_ == "json":
         click.echo(_json(plan))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _COMMANDS = {
+    "cleanup": "starling_py.cli.cleanup:cleanup",
     "explain": "starling_py.cli.explain:explain",
     "query": "starling_py.cli.query:query",
     "tables": "starling_py.cli.tables:tables",

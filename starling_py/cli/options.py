@@ -36,12 +36,24 @@ def data_options(command: _F) -> _F:
     return click.option(
         "--data",
         metavar="DIR",
-        help="A folder of which every sub-folder and Parquet file is a table.",
+        help="A folder or s3://bucket/prefix; every sub-folder and Parquet file is a table.",
     )(command)
 
 
 def plan_options(command: _F) -> _F:
-    """Add what changes a plan: ``--tasks``, ``--workers`` and ``--memory``."""
+    """Add what changes a plan: tasks, workers, memory, and where and how rows are exchanged."""
+    command = click.option(
+        "--shuffle",
+        type=click.Choice(("auto", "direct", "combined")),
+        default="auto",
+        show_default=True,
+        help="Whether combiner stages stand between stages that exchange rows.",
+    )(command)
+    command = click.option(
+        "--scratch",
+        metavar="URL",
+        help="Exchange rows through S3, below s3://bucket/prefix.  [default: on this machine]",
+    )(command)
     command = click.option(
         "--memory",
         metavar="SIZE",
@@ -104,7 +116,11 @@ def connection(
     tasks: int | None = None,
     workers: int | None = None,
     memory: str | None = None,
+    scratch: str | None = None,
+    shuffle: str = "auto",
     isolation: str = "thread",
+    *,
+    doublewrite: bool = False,
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -115,7 +131,15 @@ def connection(
         import pyarrow.parquet  # noqa: F401
 
     return connect(
-        data, tables=tables, tasks=tasks, workers=workers, memory=memory, isolation=isolation
+        data,
+        tables=tables,
+        tasks=tasks,
+        workers=workers,
+        memory=memory,
+        scratch=scratch,
+        shuffle=shuffle,
+        isolation=isolation,
+        doublewrite=doublewrite,
     )
 
 

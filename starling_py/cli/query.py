@@ -16,7 +16,9 @@ from starling_py.cli.options import (
     read_sql,
     sql_options,
 )
-from starling_py.cli.report import count, note, seconds, size
+from starling_py.cli.report import count, dollars, note, requests, seconds, size
+from starling_py.prices import PRICES, request_dollars
+from starling_py.shuffle.meter import RequestCounts
 
 if TYPE_CHECKING:
     from starling_py.connection import QueryRun
@@ -37,6 +39,9 @@ _FORMATS = ("table", "csv", "json", "jsonl", "markdown")
     default="thread",
     show_default=True,
     help="Run tasks in threads of this process, or in processes of their own.",
+)
+@click.option(
+    "--doublewrite", is_flag=True, help="Write what is exchanged through S3 twice, for slow reads."
 )
 @click.option(
     "--format",
@@ -73,7 +78,10 @@ def query(
     tasks: int | None,
     workers: int | None,
     memory: str | None,
+    scratch: str | None,
+    shuffle: str,
     isolation: str,
+    doublewrite: bool,
     format_: str,
     output: Path | None,
     max_rows: int,
@@ -94,7 +102,17 @@ def query(
         if context.get_parameter_source("format_") is not click.core.ParameterSource.DEFAULT:
             raise click.UsageError("--format is for standard output; --output goes by its suffix")
         check_target(output)
-    with connection(data, tables, tasks, workers, memory, isolation) as connected:
+    with connection(
+        data,
+        tables,
+        tasks,
+        workers,
+        memory,
+        scratch,
+        shuffle,
+        isolation,
+        doublewrite=doublewrite,
+    ) as connected:
         cursor = connected.execute(text)
         if output is not None:
             from starling_py.output import save
@@ -136,18 +154,28 @@ def _say(run: QueryRun, output: Path | None) -> None:
     sys.stdout.flush()
     took = run.bind_seconds + run.plan_seconds + run.run_seconds
     what = count(run.rows, "row") + (f" to {output}" if output is not None else "")
+    asked = run.requests
+    cost = ""
+    if asked.requests:
+        cost = f", {count(asked.requests, 'request')} for {dollars(request_dollars(asked))}"
     note(
         f"{what} from {count(run.stages, 'stage')}, {count(run.tasks, 'task')}, "
-        f"{size(run.shuffled_bytes)} shuffled, {seconds(took)}"
+        f"{size(run.shuffled_bytes)} shuffled, {seconds(took)}{cost}"
     )
 
 
 def _say_more(run: QueryRun) -> None:
     note(
         f"query {run.query}: bind {seconds(run.bind_seconds)}, plan {seconds(run.plan_seconds)}, "
-        f"run {seconds(run.run_seconds)}, CPU {seconds(run.cpu_seconds)}, "
-        f"{count(run.requests, 'request')}"
+        f"run {seconds(run.run_seconds)}, CPU {seconds(run.cpu_seconds)}"
     )
+    if run.requests.requests:
+        note(f"S3, planning: {requests(run.planning_requests)}")
+        note(f"S3, run: {requests(run.requests - run.planning_requests)}")
+        note(
+            f"S3 requests cost {dollars(request_dollars(run.requests))} "
+            f"({PRICES.region}, prices of {PRICES.date})"
+        )
     for stage in run.plan.stages:
         metrics = [report.metrics for report in run.reports if report.stage == stage.id]
         rows_in, rows_out = sum(m.rows_in for m in metrics), sum(m.rows_out for m in metrics)
@@ -157,6 +185,9 @@ def _say_more(run: QueryRun) -> None:
             f"{rows_in:,} to {count(rows_out, 'row')}, "
             f"{size(sum(m.bytes_out for m in metrics))}, slowest {seconds(slowest)}"
         )
+        asked = sum((m.requests for m in metrics), RequestCounts())
+        if asked.requests:
+            note(f"  {requests(asked)}")
     peaks = ", ".join(f"{worker} {size(peak)}" for worker, peak in run.peak_rss)
     if peaks:
         note(f"peak memory: {peaks}")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from starling_py.shuffle.meter import RequestCounts
 
 __all__ = [
     "FAILED",
     "INTERRUPTED",
     "USAGE",
     "count",
+    "dollars",
     "note",
+    "requests",
     "seconds",
     "show_error",
     "size",
@@ -63,6 +70,30 @@ def size(bytes_: float) -> str:
             break
         value /= 1000
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def dollars(amount: float) -> str:
+    """Return ``$1.23``, with as many decimals as it takes to show two digits."""
+    if amount >= 1 or amount <= 0:
+        return f"${amount:.2f}"
+    decimals = 1 - math.floor(math.log10(amount))
+    return f"${amount:.{max(decimals, 2)}f}"
+
+
+def requests(counts: RequestCounts) -> str:
+    """Return requests by kind, bytes, and what went wrong or slowly."""
+    named = {kind: getattr(counts, kind) for kind in ("get", "put", "head", "list", "delete")}
+    parts = [f"{number:,} {kind.upper()}" for kind, number in named.items() if number]
+    text = ", ".join(parts) or "no request"
+    text += f"; {size(counts.bytes_in)} in, {size(counts.bytes_out)} out"
+    if counts.retries:
+        text += f"; {count(counts.retries, 'retry', 'retries')}"
+    if counts.hedges:
+        text += (
+            f"; {count(counts.hedges, 'second request')} for slow ones, "
+            f"{counts.hedges_won:,} of them faster, {size(counts.hedge_bytes)} for nothing"
+        )
+    return text
 
 
 def seconds(duration: float) -> str:

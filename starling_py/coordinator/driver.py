@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import secrets
 import time
@@ -43,6 +44,7 @@ from starling_py.operators.task import TaskReport, TaskSpec
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.format import decode_header
 from starling_py.shuffle.index import PartitionRun
+from starling_py.shuffle.meter import RequestCounts, metered
 from starling_py.shuffle.objects import copy_key, task_key
 from starling_py.shuffle.read import delete_prefix, read_runs
 
@@ -63,10 +65,14 @@ _STOP_SECONDS = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of a plan, columns c0, c1 …, and the reports of all its tasks by stage."""
+    """The answer of a plan, columns c0, c1 …, and the reports of all its tasks by stage.
+
+    ``requests`` are those of all attempts, also of failed ones, and of the coordinator itself.
+    """
 
     table: pa.Table
     reports: dict[int, tuple[TaskReport, ...]]
+    requests: RequestCounts
 
 
 class Driver:
@@ -112,6 +118,7 @@ class Driver:
         self._stopping: set[asyncio.Task[None]] = set()
         self._releases: list[asyncio.Task[None]] = []
         self._outcome: Finish | Fail | None = None
+        self._requests = RequestCounts()
 
     def cancel(self) -> None:
         """Ask for the end of the query; only from the thread of the event loop."""
@@ -129,14 +136,16 @@ class Driver:
         query = self._plan.query
         self._events(QueryPlanned(query, self._plan))
         try:
-            answer = await self._run()
+            with metered() as own:
+                table, reports = await self._run()
+            answer = Answer(table, reports, self._requests + own.snapshot())
         except StarlingError as error:
             self._events(QueryFailed(query, error, time.perf_counter() - start))
             raise
         self._events(QueryFinished(query, time.perf_counter() - start))
         return answer
 
-    async def _run(self) -> Answer:
+    async def _run(self) -> tuple[pa.Table, dict[int, tuple[TaskReport, ...]]]:
         try:
             self._act(self._scheduler.start(time.time()))
             while self._outcome is None:
@@ -146,7 +155,7 @@ class Driver:
                 raise self._outcome.error
             table = await _in_thread(self._take_answer)
             reports = {stage.id: self._scheduler.reports(stage.id) for stage in self._plan.stages}
-            return Answer(table, reports)
+            return table, reports
         finally:
             await self._stop_attempts()
             # What fails to be deleted now is deleted with all the rest.
@@ -213,6 +222,7 @@ class Driver:
             report = _failure(spec, error)
         except Exception as error:  # noqa: BLE001 - whatever an invoker raises ends the attempt
             report = _failure(spec, TaskError(f"{type(error).__name__}: {error}"))
+        self._requests += report.metrics.requests
         self._attempts.pop(attempt, None)
         self._events(TaskFinished(spec.query, report))
         self._inbox.put_nowait(TaskReported(report))
@@ -246,8 +256,10 @@ def _failure(spec: TaskSpec, error: StarlingError) -> TaskReport:
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:
+    # What the work asks of the store is counted where that of the caller is.
+    here = contextvars.copy_context()
     try:
-        waiting = asyncio.get_running_loop().run_in_executor(None, work)
+        waiting = asyncio.get_running_loop().run_in_executor(None, here.run, work)
     except RuntimeError:
         return work()  # the interpreter is about to end and starts no thread any more
     return await waiting

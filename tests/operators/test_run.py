@@ -303,6 +303,6 @@ def test_metrics_tell_rows_bytes_and_memory(plans, room):
     assert (metrics.rows_in, metrics.rows_out) == (1000, 10)
     assert metrics.bytes_in == first.metrics.bytes_out >= 8000
     assert metrics.bytes_out >= 80
-    assert metrics.requests.requests == 2
+    assert metrics.requests.requests == 0  # nobody charges for this machine's own store
     assert metrics.peak_rss > 10 << 20
     assert metrics.seconds >= metrics.statement_seconds > 0

@@ -35,7 +35,7 @@ def test_a_plan_with_a_shuffle_is_answered(engine, grouped):
     assert (metrics.stages, metrics.tasks, len(result.reports)) == (3, 6, 6)
     assert metrics.shuffled_rows == 10_007
     assert metrics.shuffled_bytes >= 16 * 10_007
-    assert metrics.requests >= 6 + 3 * 2 + 2
+    assert metrics.requests.requests == 0
     assert metrics.seconds > 0
     assert all(peak > 10 << 20 for peak in metrics.peak_rss.values())
     assert objects(engine) == []
