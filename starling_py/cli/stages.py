@@ -21,7 +21,7 @@ from starling_py.output import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starling_py.operators.plan import Stage, StagePlan
+    from starling_py.operators.plan import Combining, Stage, StagePlan
 
 __all__ = ["show_plan"]
 
@@ -31,6 +31,7 @@ _DELIVERIES = {
     Delivery.PARTITIONED: "to each task its share of the partitions",
     Delivery.EVERYTHING: "broadcast, everything to every task",
     Delivery.ALIGNED: "to each task the output of its share of tasks",
+    Delivery.COMBINED: "to each task a group of partitions of a group of tasks",
 }
 
 
@@ -38,7 +39,7 @@ def show_plan(plan: StagePlan) -> None:
     """Print a plan."""
     shown = console()
     for stage in plan.stages:
-        for line in _stage(stage):
+        for line in _stage(stage, plan):
             shown.print(line, soft_wrap=True)
         shown.print()
     answer = ", ".join(f"{printable(column.name)} {column.type}" for column in plan.result)
@@ -54,7 +55,7 @@ def show_plan(plan: StagePlan) -> None:
         shown.print(line, soft_wrap=True)
 
 
-def _stage(stage: Stage) -> Iterator[Text]:
+def _stage(stage: Stage, plan: StagePlan) -> Iterator[Text]:
     title = Text(f"stage {stage.id}", "bold")
     title.append(f"  {printable(stage.label)}: {count(stage.tasks, 'task')}", "bold")
     if stage.threads > 1:
@@ -68,13 +69,17 @@ def _stage(stage: Stage) -> Iterator[Text]:
             yield from _field("reads", _exchange(read, stage.tasks))
     for output in stage.outputs:
         yield from _field("writes", _partitioning(output))
+    if stage.combining is not None:
+        for line in _combining(stage, stage.combining, plan):
+            yield from _field("costs", line)
     estimate = stage.estimate
     if stage.fallback:
         # What the planner cannot take apart it cannot estimate either.
         yield from _field("note", f"one task only: {printable(stage.fallback)}", "yellow")
     if estimate.bytes or not stage.fallback:
         yield from _field("expects", f"{_about(estimate.rows)}, {size(estimate.bytes)}")
-    yield from _sql(stage.statement)
+    if stage.statement:
+        yield from _sql(stage.statement)
 
 
 def _field(name: str, value: str, style: str = "") -> Iterator[Text]:
@@ -111,6 +116,33 @@ def _exchange(read: ExchangeRead, tasks: int) -> str:
     everything = read.delivery is Delivery.EVERYTHING and tasks == 1
     how = "gathered in task order" if everything else _DELIVERIES[read.delivery]
     return f"{read.name}: stage {read.stage}{output}, {how}"
+
+
+def _combining(stage: Stage, split: Combining, plan: StagePlan) -> Iterator[str]:
+    """Say what a combiner stage is for, in the letters of the paper."""
+    from starling_py.planner.shuffle_cost import Exchange, combined_gets, direct_gets
+
+    producers = sum(
+        each.tasks
+        for each in plan.stages
+        for read in stage.inputs
+        if isinstance(read, ExchangeRead) and read.stage == each.id
+    )
+    consumers = tuple(
+        each.tasks
+        for each in plan.stages
+        for read in each.inputs
+        if isinstance(read, ExchangeRead) and read.stage == stage.id
+    )
+    exchange = Exchange(producers, consumers, stage.outputs[0].count, 0.0, 1, 1.0)
+    yield (
+        f"{count(combined_gets(exchange, split), 'GET')} and {count(stage.tasks, 'PUT')} "
+        f"instead of {count(direct_gets(exchange), 'GET')} without combiners"
+    )
+    yield (
+        f"s = {producers}, r = {exchange.readers}, "
+        f"p = 1/{split.partition_groups}, f = 1/{split.producer_groups}"
+    )
 
 
 def _partitioning(output: Partitioning) -> str:

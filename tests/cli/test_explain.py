@@ -72,6 +72,24 @@ def test_every_way_of_data(starling, shop, tmp_path):
             assert part in " ".join(text.split()), text
 
 
+def test_combiners(starling, shop):
+    sql = "SELECT DISTINCT note FROM orders"
+    wanted = ("explain", sql, "--data", shop, "--tasks", 6, "--workers", 4, "--shuffle")
+    text = starling(*wanted, "combined").stdout
+    assert max(len(line) for line in text.splitlines()) <= 80
+    for part in (
+        "stage 1 combine: 4 tasks",
+        "input_0: stage 0, to each task a group of partitions of a group of tasks",
+        "writes 24 partitions, as they came",
+        "costs 24 GETs and 4 PUTs instead of 36 GETs without combiners",
+        "s = 6, r = 6, p = 1/2, f = 1/2",
+    ):
+        assert part in " ".join(text.split()), text
+    assert "combine" not in starling(*wanted, "direct").stdout
+    # Nothing here costs a request.
+    assert "combine" not in starling(*wanted, "auto").stdout
+
+
 def test_tables(starling, shop):
     result = starling("tables", "--data", shop, "--table", f"o={shop}/orders/0.parquet")
     blocks = result.stdout.rstrip("\n").split("\n\n")

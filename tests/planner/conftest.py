@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import duckdb
 import pytest
@@ -53,10 +53,18 @@ class World:
     oracle: duckdb.DuckDBPyConnection
 
     def plan(
-        self, sql: str, tasks: int | None, *, small_rows: int = 0, few_groups: int | None = None
+        self,
+        sql: str,
+        tasks: int | None,
+        *,
+        small_rows: int = 0,
+        few_groups: int | None = None,
+        shuffle: Literal["auto", "direct", "combined"] = "auto",
     ) -> StagePlan:
         few = small_rows if few_groups is None else few_groups
-        options = PlanOptions(tasks, 2, 2, 1 << 30, small_rows=small_rows, few_groups=few)
+        options = PlanOptions(
+            tasks, 2, 2, 1 << 30, small_rows=small_rows, few_groups=few, shuffle=shuffle
+        )
         return self.planner.plan(sql, self.catalog, options, "test")
 
     def difference(self, sql: str, plan: StagePlan, order: tuple[int, ...] = ()) -> str | None:

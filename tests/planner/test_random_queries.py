@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import duckdb
 import pytest
@@ -395,6 +395,7 @@ class Setup(NamedTuple):
     way: Way | None = None
     few_groups: int = 2_000
     times_smaller: int = 10
+    shuffle: Literal["direct", "combined"] = "direct"
 
 
 SETUPS = (
@@ -408,6 +409,7 @@ SETUPS = (
     Setup(2, way=Way.RANGE, few_groups=0),
     Setup(2, way=Way.REPLICATE_LEFT),
     Setup(3, way=Way.REPLICATE_RIGHT, few_groups=0),
+    Setup(4, way=Way.HASH, few_groups=0, shuffle="combined"),
 )
 
 
@@ -423,7 +425,13 @@ def plan_as(patch: pytest.MonkeyPatch, setup: Setup) -> None:
 
 
 def plan_with(world: World, sql: str, setup: Setup) -> StagePlan:
-    return world.plan(sql, setup.tasks, small_rows=setup.small_rows, few_groups=setup.few_groups)
+    return world.plan(
+        sql,
+        setup.tasks,
+        small_rows=setup.small_rows,
+        few_groups=setup.few_groups,
+        shuffle=setup.shuffle,
+    )
 
 
 @given(query=statements(), others=st.lists(st.sampled_from(SETUPS[3:]), min_size=1, max_size=2))
