@@ -40,6 +40,7 @@ from starling_py.planner.exchanges import Exchanges
 from starling_py.planner.expressions import Column, Expression
 from starling_py.planner.fragments import Draft, Fragment, Spread, is_replicable
 from starling_py.planner.placement import Choice, JoinPlacement, Way
+from starling_py.planner.remote import fetched_bytes, on_s3
 from starling_py.planner.types import is_hashable
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ class _Distributor:
             return Fragment(replace(node, replicated=True), Spread.EVERY, 1)
         relation = self.estimator.estimate(node)
         kept = self.footers.kept(node)
+        if on_s3(node.table):
+            tasks = self.sizing.fetch_tasks(len(kept), fetched_bytes(node, kept))
+            return Fragment(node, Spread.ONE if tasks == 1 else Spread.SPLIT, tasks)
         share = sum(item.row_group.rows for item in kept) / rows
         width = sum(facts.width for facts in relation.columns.values())
         tasks = self.sizing.scan_tasks(len(kept), rows * share * width)

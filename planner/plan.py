@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import count
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from starling_py.planner.distribute import distribute
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
+from starling_py.planner.remote import fetched_bytes, on_s3
 from starling_py.planner.rules.inline_ctes import inline_ctes
 from starling_py.planner.rules.join_order import order_joins
 from starling_py.planner.rules.prune_columns import prune_columns
@@ -165,7 +166,14 @@ def _distributed(
     for rule in _RULES:
         plan = rule(plan, footers)
     estimator = Estimator(footers, dict(plan.ctes))
-    if sizing.options.tasks is None and sizing.fits_one_task(_scanned_bytes(plan, estimator)):
+    scans = _scans(plan)
+    fits = sizing.options.tasks is None and sizing.fits_one_task(_scanned_bytes(scans, estimator))
+    if any(on_s3(scan.table) for scan in scans):
+        # As one composed stage, which fetches the columns that it needs, and not as it is written.
+        fetched = sum(fetched_bytes(scan, footers.kept(scan)) for scan in scans)
+        if fits and sizing.fits_one_fetch(fetched):
+            sizing = replace(sizing, options=replace(sizing.options, tasks=1))
+    elif fits:
         relation = estimator.estimate(plan.root)
         estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
         return (_whole(resolved, bound.result, footers, sizing, "", estimate),)
@@ -173,9 +181,12 @@ def _distributed(
     return chosen_combiners(stages, sizing.options)
 
 
-def _scanned_bytes(plan: Plan, estimator: Estimator) -> float:
+def _scans(plan: Plan) -> list[Scan]:
     roots: list[Node] = [*(definition for _, definition in plan.ctes), plan.root]
-    scans = [node for root in roots for node in walk(root) if isinstance(node, Scan)]
+    return [node for root in roots for node in walk(root) if isinstance(node, Scan)]
+
+
+def _scanned_bytes(scans: Sequence[Scan], estimator: Estimator) -> float:
     total = 0.0
     for scan in scans:
         facts = estimator.estimate(scan).columns.values()

@@ -20,6 +20,10 @@ __all__ = ["PlanOptions", "Sizing", "cut", "whole_row_groups"]
 _MIB = 1 << 20
 _TASK_BYTES = 512 * _MIB
 """In memory; a scan task that holds more does not get faster by it."""
+_FETCHED_BYTES = 128_000_000
+"""That one task fetches from S3: a function's network is fast for its first 300 MB only."""
+_LEAST_FETCHED_BYTES = 8_000_000
+"""Below that a second task costs more requests than it saves time."""
 _PARTITIONS_PER_TASK = 4
 _COMFORTABLE = 0.5
 """The share of a worker's memory that one task may fill with everything it reads."""
@@ -78,6 +82,18 @@ class Sizing:
         if self.options.tasks is not None:
             return self.options.tasks
         wanted = max(self.options.workers, math.ceil(bytes_ / _TASK_BYTES))
+        return max(1, min(row_groups, wanted))
+
+    def fits_one_fetch(self, bytes_: float) -> bool:
+        """Whether so many bytes on S3 are fetched by one task."""
+        return bytes_ <= _FETCHED_BYTES
+
+    def fetch_tasks(self, row_groups: int, bytes_: float) -> int:
+        """Return the number of tasks for a scan of so many row groups and bytes on S3."""
+        if self.options.tasks is not None:
+            return self.options.tasks
+        several = min(self.options.workers, math.ceil(bytes_ / _LEAST_FETCHED_BYTES))
+        wanted = max(several, math.ceil(bytes_ / _FETCHED_BYTES))
         return max(1, min(row_groups, wanted))
 
     def hash_tasks(self) -> int:

@@ -33,6 +33,7 @@ from starling_py.planner.algebra import (
 )
 from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.expressions import Column
+from starling_py.planner.remote import on_s3
 from starling_py.planner.sizing import Sizing, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
@@ -160,7 +161,9 @@ def _scan_read(
     total = sum(len(file.row_groups) for file in scan.table.files)
     kept = footers.kept(scan)
     if scan.cut is None:
-        splits = cut(kept, tasks, within_row_groups=sizing.options.tasks is not None)
+        # Two tasks that share a row group on S3 would both fetch all of it.
+        within = sizing.options.tasks is not None and not on_s3(scan.table)
+        splits = cut(kept, tasks, within_row_groups=within)
         conditions: tuple[str, ...] = ()
     else:
         shares = share_of_ranges(scan, scan.cut, kept)

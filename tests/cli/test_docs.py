@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 import pytest
 
+from starling_py.cli.cleanup import cleanup
 from starling_py.cli.explain import explain
 from starling_py.cli.main import main
 from starling_py.cli.query import query
 from starling_py.cli.tables import tables
 
 DOCS = (Path(__file__).parents[2] / "docs/cli.md").read_text(encoding="utf-8")
-COMMANDS = {"explain": explain, "query": query, "tables": tables}
+COMMANDS = {"cleanup": cleanup, "explain": explain, "query": query, "tables": tables}
 
 
 def section(title: str) -> str:
