@@ -34,7 +34,7 @@ from starling_py.operators.task import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["s3_servers"]
+pytest_plugins = ["s3_servers", "s3_proxy"]
 
 MEBIBYTE = 1 << 20
 
