@@ -118,6 +118,20 @@ def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> 
     help="Memory of all workers together, such as 1536MiB  [default: 80 % of what is free]",
 )
 @click.option(
+    "--copy",
+    metavar="URL",
+    help="Where the engine finds the same files, such as s3://bucket/prefix.",
+)
+@click.option("--scratch", metavar="URL", help="As for `starling query`.")
+@click.option(
+    "--shuffle",
+    type=click.Choice(["auto", "direct", "combined"]),
+    default="auto",
+    show_default=True,
+    help="As for `starling query`.",
+)
+@click.option("--doublewrite", is_flag=True, help="As for `starling query`.")
+@click.option(
     "--queries",
     metavar="NUMBERS",
     callback=_queries,
@@ -140,6 +154,10 @@ def verify(
     workers: int | None,
     isolation: str,
     memory: str | None,
+    copy: str | None,
+    scratch: str | None,
+    shuffle: str,
+    doublewrite: bool,
     queries: tuple[int, ...],
     repeat: int,
 ) -> None:
@@ -149,6 +167,9 @@ def verify(
     types must be the same. The exit code is 1 when any query differs.
     """
     # Imports both engines: not for `generate`, nor for --help.
+    from starling_py.cli.report import dollars, requests
+    from starling_py.prices import request_dollars
+    from starling_py.shuffle.meter import RequestCounts
     from starling_py.tpch.errors import TpchError
     from starling_py.tpch.verify import check_folder, totals, verify
 
@@ -164,6 +185,10 @@ def verify(
         workers=workers,
         isolation=isolation,
         memory=memory,
+        copy=copy,
+        scratch=scratch,
+        shuffle=shuffle,
+        doublewrite=doublewrite,
         repeat=repeat,
     ):
         if not outcomes:
@@ -172,6 +197,9 @@ def verify(
         click.echo(_line(outcome))
     total = totals(outcomes)
     click.echo(_summary(total))
+    asked = sum((outcome.requests for outcome in outcomes), RequestCounts())
+    if asked.requests:
+        click.echo(f"S3: {requests(asked)}; {dollars(request_dollars(asked))}")
     if total.different:
         context.exit(1)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import duckdb
 
 import starling_py
 from starling_py.errors import StarlingError
+from starling_py.shuffle.meter import RequestCounts
 from starling_py.tpch.compare import Answer, answer, difference
 from starling_py.tpch.errors import TpchError
 from starling_py.tpch.tables import TABLES
@@ -40,6 +41,7 @@ class Outcome:
     engine_seconds: float = 0.0
     duckdb_seconds: float = 0.0
     plan_seconds: float = 0.0
+    requests: RequestCounts = field(default_factory=RequestCounts)
     peak_rss: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -126,11 +128,17 @@ def verify(
     isolation: str = "thread",
     repeat: int = 1,
     memory: str | None = None,
+    copy: str | None = None,
+    scratch: str | None = None,
+    shuffle: str = "auto",
+    doublewrite: bool = False,
 ) -> Iterator[Outcome]:
     """Run queries through both engines in turn and yield an outcome each.
 
     Parameters
     ----------
+    folder
+        The files for DuckDB, and for the engine unless it has a ``copy``.
     tasks
         Tasks in every stage that can have them; by default the planner decides.
     workers
@@ -141,11 +149,22 @@ def verify(
         How often each query runs in each engine. Every answer is compared; the best time counts.
     memory
         For all workers of the engine together, such as ``1536MiB``.
+    copy
+        Where the engine finds the same files, such as ``s3://bucket/prefix``.
+    scratch, shuffle, doublewrite
+        As for ``connect``.
     """
     check_folder(folder)
     with (
         starling_py.connect(
-            data=folder, tasks=tasks, workers=workers, isolation=isolation, memory=memory
+            data=copy or folder,
+            tasks=tasks,
+            workers=workers,
+            isolation=isolation,
+            memory=memory,
+            scratch=scratch,
+            shuffle=shuffle,
+            doublewrite=doublewrite,
         ) as connection,
         Oracle(folder, threads=connection.config.workers) as oracle,
     ):
@@ -228,5 +247,6 @@ def _engine_run(query: int, sql: str, connection: starling_py.Connection) -> tup
         shuffled_bytes=run.shuffled_bytes,
         engine_seconds=seconds,
         plan_seconds=run.plan_seconds,
+        requests=run.requests,
         peak_rss=run.peak_rss,
     )

@@ -1,0 +1,112 @@
+"""Answers over data on S3, exchanged through S3, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from faults import AtRandom
+from s3_proxy import FaultProxy
+
+from starling_py.tpch.texts import NUMBERS
+from starling_py.tpch.verify import verify
+
+SEED = int(os.environ.get("CHAOS_SEED", "3"))
+BROKEN = 0.05
+
+
+@pytest.mark.parametrize("doublewrite", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize("shuffle", ["direct", "combined"])
+def test_tpch_when_one_request_in_twenty_fails(
+    reach,
+    tpch_folder: Path,
+    tpch_url: str,
+    make_proxy,
+    monkeypatch,
+    shuffle: str,
+    doublewrite: bool,
+):
+    proxy: FaultProxy = make_proxy(
+        reach.server, AtRandom(SEED, BROKEN), slow_seconds=0.02, seed=SEED
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+    before = {thread.name for thread in threading.enumerate()}
+    outcomes = list(
+        verify(
+            tpch_folder,
+            tasks=4,
+            workers=2,
+            copy=tpch_url,
+            scratch=reach.scratch,
+            shuffle=shuffle,
+            doublewrite=doublewrite,
+        )
+    )
+    different = {each.query: each.difference for each in outcomes if each.difference}
+    assert different == {}, f"seed {SEED}"
+    assert [outcome.query for outcome in outcomes] == list(NUMBERS)
+    assert proxy.injected().total() > 0.02 * proxy.counts().requests
+    assert reach.left() == []
+    assert {thread.name for thread in threading.enumerate()} <= before
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_data_and_scratch_on_s3(reach, numbers: str, isolation: str):
+    with reach.connect(numbers, tasks=3, isolation=isolation) as connection:
+        rows = connection.execute(
+            "SELECT g, count(*), sum(k), max(t) FROM numbers GROUP BY g ORDER BY g"
+        )
+        expected = [
+            (
+                g,
+                len(range(g, 10_000, 7)),
+                sum(range(g, 10_000, 7)),
+                max(map(str, range(g, 10_000, 7))),
+            )
+            for g in range(7)
+        ]
+        assert rows.fetchall() == expected
+        assert rows.run.requests.get > 0
+        assert rows.run.planning_requests.list > 0
+    assert reach.left() == []
+
+
+def test_data_on_s3_and_scratch_here(reach, numbers: str):
+    with reach.connect(numbers, tasks=2, scratch=None) as connection:
+        cursor = connection.execute("SELECT count(DISTINCT t) FROM numbers WHERE k >= 2500")
+        assert cursor.fetchall() == [(7500,)]
+        assert cursor.run.requests.put == 0
+
+
+def test_files_named_in_the_statement(reach, numbers: str):
+    with reach.connect() as connection:
+        sql = f"SELECT count(*), min(filename) FROM read_parquet('{numbers}/*/[01].parquet', filename = true)"
+        assert connection.execute(sql).fetchall() == [(5000, f"{numbers}/numbers/0.parquet")]
+
+
+def test_what_cannot_be_distributed_runs_whole(reach, numbers: str):
+    with reach.connect(numbers, tasks=3) as connection:
+        cursor = connection.execute("SELECT k, lag(k) OVER (ORDER BY k) AS b FROM numbers LIMIT 2")
+        assert cursor.fetchall() == [(0, None), (1, 0)]
+        assert cursor.run.plan.stages[0].fallback
+
+
+def test_row_groups_are_pruned_before_anything_is_fetched(reach, numbers: str):
+    with reach.connect(numbers) as connection:
+        connection.execute("SELECT sum(k) FROM numbers").fetchall()  # the footers are known then
+        every = connection.execute("SELECT sum(k) FROM numbers").run.requests
+        one = connection.execute("SELECT sum(k) FROM numbers WHERE k < 100").run.requests
+        none = connection.execute("SELECT sum(k) FROM numbers WHERE k < 0").run.requests
+        assert none.get < one.get < every.get
+        assert one.bytes_in < every.bytes_in / 2
+
+
+def test_a_column_is_all_that_is_fetched(reach, numbers: str):
+    with reach.connect(numbers) as connection:
+        connection.execute("SELECT sum(k) FROM numbers").fetchall()
+        narrow = connection.execute("SELECT sum(g) FROM numbers").run.requests
+        wide = connection.execute("SELECT sum(g), max(t), sum(k) FROM numbers").run.requests
+        counted = connection.execute("SELECT count(*) FROM numbers").run.requests
+        assert counted.bytes_in < narrow.bytes_in < wide.bytes_in / 2
