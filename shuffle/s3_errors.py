@@ -30,7 +30,16 @@ from starling_py.shuffle.retry import Fault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Action", "BrokenBody", "Reply", "Request", "classify", "read_reply"]
+__all__ = [
+    "Action",
+    "BrokenBody",
+    "HttpFailure",
+    "Reply",
+    "Request",
+    "classify",
+    "is_throttled",
+    "read_reply",
+]
 
 Action = Literal["get", "head", "put", "create", "list", "delete"]
 
@@ -57,11 +66,8 @@ _TRANSIENT = {
     "ConditionalRequestConflict",
     "RequestTimeout",
     "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequests",
 }
+_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
 _SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
 _ELSEWHERE = {
@@ -77,6 +83,27 @@ _REFUSED = {"InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "Unre
 
 class BrokenBody(Exception):
     """A body that is not as long as its reply said, or as was asked for."""
+
+
+class HttpFailure(Exception):
+    """A request of ours, not of obstore's, without success.
+
+    Parameters
+    ----------
+    status, text
+        Of the reply, and its body; without a status the reason why there is none.
+    kind
+        That reason as ``Reply`` knows it.
+    sent
+        Whether the request left.
+    """
+
+    def __init__(self, status: int | None, text: str, kind: str = "", *, sent: bool = True) -> None:
+        super().__init__(text if status is None else f"status {status}: {text}")
+        self.status = status
+        self.text = text
+        self.kind = kind
+        self.sent = sent
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -110,9 +137,11 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def read_reply(error: Exception) -> Reply:
-    """Take an error of obstore apart."""
+    """Take an error of obstore, or one of our own, apart."""
     if isinstance(error, BrokenBody):
         return Reply(None, "", str(error), "", "Interrupted", sent=True)
+    if isinstance(error, HttpFailure):
+        return _read_failure(error)
     text, _, debug = str(error).rpartition("\n\nDebug source:\n")
     text = text or debug
     # The key comes before the reply, and may look like one.
@@ -141,6 +170,22 @@ def read_reply(error: Exception) -> Reply:
     )
 
 
+def _read_failure(error: HttpFailure) -> Reply:
+    if error.status is None:
+        return Reply(None, "", error.text, "", error.kind, error.sent)
+    code = _CODE.search(error.text)
+    message = _MESSAGE.search(error.text)
+    region = _REGION.search(error.text)
+    return Reply(
+        error.status,
+        code[1] if code else "",
+        html.unescape(message[1]) if message else "",
+        region[1] if region else "",
+        "",
+        sent=True,
+    )
+
+
 def classify(error: Exception, request: Request) -> Fault:
     """Return what went wrong with ``request``, and whether asking again may help."""
     reply = read_reply(error)
@@ -149,6 +194,11 @@ def classify(error: Exception, request: Request) -> Fault:
         if fault is not None:
             return fault
     return _fault(StoreError, f"{request.resource}: {_said(reply) or error}")
+
+
+def is_throttled(reply: Reply) -> bool:
+    """Return whether the store wants to be asked less."""
+    return reply.status in (429, 503) or reply.code in _THROTTLED
 
 
 def _final(reply: Reply, request: Request) -> Fault | None:
@@ -208,7 +258,7 @@ def _denied(reply: Reply, request: Request) -> Fault | None:
 def _transient(reply: Reply, request: Request) -> Fault | None:
     status = reply.status
     if (
-        reply.code in _TRANSIENT
+        reply.code in _TRANSIENT | _THROTTLED
         or (status is not None and (status >= 500 or status in (408, 409, 425, 429)))
         or (status is None and reply.kind)
         or reply.message.startswith("Requested ")  # a reply with another range than was asked for
