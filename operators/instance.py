@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from starling_py.operators.footers import Footers
 from starling_py.operators.quoting import as_pattern, decode_path, identifier, literal
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Instance"]
 
 _MEBIBYTE = 1 << 20
+_LEAST_MEMORY = 64 * _MEBIBYTE
+"""What a statement keeps of its memory, however much the files of its scans take."""
+_FILES = "files"
 
 _REORDERING = "join_order,partial_aggregate_pushdown"
 """Without the first, the second takes joins for cheaper than aggregates whatever their sizes."""
@@ -32,7 +36,12 @@ class Instance:
     Parameters
     ----------
     temp_directory
-        Where this instance alone spills; removed by :meth:`close`.
+        Where this instance alone spills and finds :attr:`files`; removed by :meth:`close`.
+
+    Attributes
+    ----------
+    footers
+        Those of files on S3 that tasks have read lately.
     """
 
     def __init__(self, temp_directory: Path) -> None:
@@ -43,6 +52,12 @@ class Instance:
         self._memory_limit = 0
         self._settings: tuple[tuple[str, str], ...] = ()
         self._types: dict[str, str] = {}
+        self.footers = Footers()
+
+    @property
+    def files(self) -> Path:
+        """A folder that every task may read, for what stands in for files elsewhere."""
+        return self._temp_directory / _FILES
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -71,7 +86,7 @@ class Instance:
 
     def _open(self, roots: frozenset[str]) -> None:
         self.close()
-        self._temp_directory.mkdir(parents=True, exist_ok=True)
+        self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
         connection = duckdb.connect(
             ":memory:",
             config={
@@ -90,9 +105,12 @@ class Instance:
         self._run("SET enable_progress_bar = false")
         self._run("SET arrow_lossless_conversion = true")
         self._run("SET parquet_metadata_cache = true")
+        # A stand-in has different bytes of its file each time.
+        self._run("SET enable_external_file_cache = false")
         # DuckDB asks for the path as it stands in read_parquet, which is a pattern, and for the
         # path that this finds.
-        allowed = roots | {as_pattern(root) for root in roots}
+        folders = roots | {str(self.files)}
+        allowed = folders | {as_pattern(folder) for folder in folders}
         listed = ", ".join(literal(root) for root in sorted(allowed))
         self._run(f"SET allowed_directories = [{listed}]")
         # From here on neither of the two can be changed, nor the directory for spilling.
@@ -132,6 +150,14 @@ class Instance:
             self._types[declared] = known
         return known
 
+    def lend_memory(self, size: int) -> None:
+        """Take memory from DuckDB for the rest of the task."""
+        limit = max(self._memory_limit - size, min(self._memory_limit, _LEAST_MEMORY))
+        # What is in use cannot be taken.
+        with suppress(duckdb.OutOfMemoryException):
+            self._run(f"SET memory_limit = '{limit}B'")
+            self._memory_limit = limit
+
     def interrupt(self) -> None:
         """Stop the statement that runs; without one, do nothing."""
         connection = self._connection
@@ -142,7 +168,10 @@ class Instance:
 
     def _leftovers(self) -> bool:
         try:
-            return any(self._temp_directory.iterdir())
+            return any(
+                found.name != _FILES or any(found.iterdir())
+                for found in self._temp_directory.iterdir()
+            )
         except FileNotFoundError:
             return False
 

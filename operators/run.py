@@ -15,6 +15,7 @@ from starling_py.operators.inputs import bound_inputs
 from starling_py.operators.quoting import decode_path, identifier
 from starling_py.operators.resources import Stopwatch
 from starling_py.operators.scan import check_files
+from starling_py.operators.standin import stand_ins
 from starling_py.operators.task import (
     HashPartitioning,
     ScanInput,
@@ -103,8 +104,11 @@ def _attempt(
             watch.lap("input")
             committed = _commit(spec, partitions, store)
         else:
-            with instance.prepared(spec) as connection:
-                work = _Work(spec, store, buckets, instance, connection, check, watch)
+            with (
+                instance.prepared(spec) as connection,
+                stand_ins(spec, instance, buckets, check) as local,
+            ):
+                work = _Work(local, store, instance, connection, check, watch)
                 partitions = work.partitions()
                 rows_in, rows_out = work.rows_in, work.rows_out
                 check()
@@ -130,7 +134,6 @@ class _Work:
 
     spec: TaskSpec
     store: ObjectStore
-    buckets: Callable[[], Buckets] | None
     instance: Instance
     connection: duckdb.DuckDBPyConnection
     check: Callable[[], None]

@@ -47,12 +47,14 @@ class ObjectInfo(msgspec.Struct, frozen=True):
 class ReadRequest(msgspec.Struct, frozen=True):
     """A range of an object. ``alternate`` is a key with the same bytes, or empty.
 
-    The alternate is read instead where ``key`` is missing, and beside it where that is slow.
+    The alternate is read instead where ``key`` is missing, and beside it where that is slow. With
+    an ``etag`` an object of another one is ``ObjectChanged``.
     """
 
     key: str
     wanted: ByteRange
     alternate: str = ""
+    etag: str = ""
 
 
 class ObjectStore(Protocol):

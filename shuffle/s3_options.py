@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from starling_py.shuffle.hedge_policy import HedgePolicy
 from starling_py.shuffle.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -41,14 +42,16 @@ class S3Options(msgspec.Struct, frozen=True):
     anonymous
         Sign nothing: for public data.
     parallel_reads
-        Requests that all ``get_ranges`` of a store together have in flight.
+        GETs that all reads of a store together have in flight; second ones are beyond it.
     pool_size
         Idle connections that are kept; ``None`` is as many as ``parallel_reads``.
     gap
         Bytes between two wanted ranges below which both come with one request. A request costs
         as much money as a worker that waits for about 1 MiB.
     retry
-        Budget of each request.
+        How often a request is repeated.
+    hedge
+        When a read is asked for a second time.
     """
 
     endpoint: str | None = None
@@ -65,6 +68,7 @@ class S3Options(msgspec.Struct, frozen=True):
     pool_size: int | None = None
     gap: int = 1 << 20
     retry: RetryPolicy = RetryPolicy()
+    hedge: HedgePolicy = HedgePolicy()
 
     def __post_init__(self) -> None:
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):

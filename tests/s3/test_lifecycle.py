@@ -111,21 +111,24 @@ def test_a_versioned_bucket_is_refused(reach, numbers):
     client = reach.server.client()
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     client.close()
-    with reach.connect(numbers, scratch=f"s3://{bucket}/tmp") as connection:
-        with pytest.raises(VersionedBucket, match=bucket):
-            connection.execute("SELECT count(*) FROM numbers")
+    with (
+        reach.connect(numbers, scratch=f"s3://{bucket}/scratch") as connection,
+        pytest.raises(VersionedBucket, match=bucket),
+    ):
+        connection.execute("SELECT count(*) FROM numbers")
 
 
 def test_no_bucket(reach, numbers):
-    with reach.connect(numbers, scratch="s3://starling-none/tmp") as connection:
-        with pytest.raises(BucketMissing, match="starling-none"):
+    elsewhere = "s3://starling-none/scratch"
+    for data, scratch in ((numbers, elsewhere), (elsewhere, reach.scratch)):
+        with (
+            reach.connect(data, scratch=scratch) as connection,
+            pytest.raises(BucketMissing, match="starling-none"),
+        ):
             connection.execute("SELECT g, count(*) FROM numbers GROUP BY g")
-    with reach.connect("s3://starling-none/tmp") as connection:
-        with pytest.raises(BucketMissing, match="starling-none"):
-            connection.execute("SELECT count(*) FROM numbers")
 
 
-@pytest.mark.parametrize("scratch", ["/tmp/x", "s3:/b/x", "s3://", "gs://b/x", ""])
+@pytest.mark.parametrize("scratch", ["scratch", "s3:/b/x", "s3://", "gs://b/x", ""])
 def test_a_scratch_that_is_no_prefix_on_s3(scratch):
     with pytest.raises(UsageError, match="s3://bucket/prefix"):
         starling_py.connect(scratch=scratch).execute("SELECT 1").fetchall()
@@ -144,7 +147,8 @@ def test_a_file_replaced_after_planning_is_an_error(reach, numbers, tmp_path):
     path = tmp_path / "new.parquet"
     with duckdb.connect() as connection:
         connection.execute(
-            f"COPY (SELECT range AS k, 8 AS g, 'x' AS t FROM range(2500)) TO '{path}' (FORMAT parquet)"
+            f"COPY (SELECT range AS k, 8 AS g, 'x' AS t FROM range(2500)) "
+            f"TO '{path}' (FORMAT parquet)"
         ).fetchall()
     key = numbers.removeprefix(f"s3://{BUCKET}/") + "/numbers/2.parquet"
 

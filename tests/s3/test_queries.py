@@ -58,14 +58,9 @@ def test_data_and_scratch_on_s3(reach, numbers: str, isolation: str):
         rows = connection.execute(
             "SELECT g, count(*), sum(k), max(t) FROM numbers GROUP BY g ORDER BY g"
         )
+        groups = [range(g, 10_000, 7) for g in range(7)]
         expected = [
-            (
-                g,
-                len(range(g, 10_000, 7)),
-                sum(range(g, 10_000, 7)),
-                max(map(str, range(g, 10_000, 7))),
-            )
-            for g in range(7)
+            (g, len(group), sum(group), max(map(str, group))) for g, group in enumerate(groups)
         ]
         assert rows.fetchall() == expected
         assert rows.run.requests.get > 0
@@ -82,7 +77,8 @@ def test_data_on_s3_and_scratch_here(reach, numbers: str):
 
 def test_files_named_in_the_statement(reach, numbers: str):
     with reach.connect() as connection:
-        sql = f"SELECT count(*), min(filename) FROM read_parquet('{numbers}/*/[01].parquet', filename = true)"
+        files = f"read_parquet('{numbers}/*/[01].parquet', filename = true)"
+        sql = f"SELECT count(*), min(filename) FROM {files}"
         assert connection.execute(sql).fetchall() == [(5000, f"{numbers}/numbers/0.parquet")]
 
 

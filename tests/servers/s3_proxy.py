@@ -74,6 +74,7 @@ class FaultProxy:
         self.slow_seconds = slow_seconds
         self._bits = Random(seed)
         self._traffic = Traffic()
+        self._connections: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
         self._port = 0
 
@@ -140,24 +141,28 @@ class FaultProxy:
         """Return how many requests, of one kind or of all, were here at the same time."""
         return self._traffic.most[kind]
 
+    @property
+    def connections(self) -> int:
+        """Connections of clients that are open now."""
+        return len(self._connections)
+
     async def _serve(
         self, ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]]
     ) -> None:
         end = asyncio.Event()
-        connections: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.create_task(self._talk(reader, writer))
-            connections.add(task)
-            task.add_done_callback(connections.discard)
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
 
         server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=PIECE, backlog=512)
         ready.set_result((asyncio.get_running_loop(), end, server.sockets[0].getsockname()[1]))
         await end.wait()
         server.close()
-        for task in list(connections):
+        for task in list(self._connections):
             task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        await asyncio.gather(*self._connections, return_exceptions=True)
         await server.wait_closed()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

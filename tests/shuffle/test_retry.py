@@ -24,7 +24,7 @@ class Clock:
         self.attempt = attempt
         self.waits: list[float] = []
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.now += seconds
 
@@ -37,7 +37,7 @@ class Action:
         self.clock = clock
         self.begun: list[float] = []
 
-    def __call__(self) -> str:
+    async def __call__(self) -> str:
         self.begun.append(self.clock.now)
         self.clock.now += self.clock.attempt
         if len(self.begun) <= self.failures:
@@ -45,7 +45,7 @@ class Action:
         return "done"
 
 
-def transient(error: Exception) -> Fault:
+async def transient(error: Exception) -> Fault:
     return Fault(StoreUnavailable(f"hiccup {error}"), retry=True)
 
 

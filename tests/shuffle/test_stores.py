@@ -200,7 +200,11 @@ class TestMeter:
             with pytest.raises((StoreError, CorruptObject)):
                 request()
         store.delete(["none"])
-        assert store.meter.snapshot() - before == RequestCounts(get=3, head=1, put=1, delete=1)
+        # Fewer bytes than asked for may be a fault, so S3 is asked again, and then for the size.
+        again = isinstance(store, S3Store)
+        assert store.meter.snapshot() - before == RequestCounts(
+            get=3 + again, head=1, put=1, delete=1, retries=int(again)
+        )
 
 
 class TestRaces:
