@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starling_py.shuffle.errors import StoreError
+from starling_py.shuffle.errors import BucketMissing, StoreError
 
 if TYPE_CHECKING:
     from starling_py.shuffle.s3_credentials import Credentials
@@ -49,8 +49,11 @@ def keeps_deleted_objects(bucket: str, options: S3Options, credentials: Credenti
     try:
         status = client.get_bucket_versioning(Bucket=bucket).get("Status")
     except botocore.exceptions.ClientError as error:
-        if error.response.get("Error", {}).get("Code") in _UNKNOWN:
+        code = error.response.get("Error", {}).get("Code")
+        if code in _UNKNOWN:
             return None
+        if code == "NoSuchBucket":
+            raise BucketMissing(f"there is no bucket {bucket}") from error
         raise StoreError(f"s3://{bucket} cannot be looked at: {error}") from error
     except botocore.exceptions.BotoCoreError as error:
         raise StoreError(f"s3://{bucket} cannot be looked at: {error}") from error
