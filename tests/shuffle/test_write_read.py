@@ -14,9 +14,9 @@ from starling_py.shuffle.format import Codec, Producer, encode_object
 from starling_py.shuffle.index import ObjectIndex, PartitionRun
 from starling_py.shuffle.local import LocalStore
 from starling_py.shuffle.memory import MemoryStore
-from starling_py.shuffle.objects import ArrowStore, ObjectStore, task_key
+from starling_py.shuffle.objects import ArrowStore, ByteRange, ObjectStore, copy_key, task_key
 from starling_py.shuffle.read import iter_runs, read_header, read_index, read_runs
-from starling_py.shuffle.write import commit_partitions
+from starling_py.shuffle.write import Committed, commit_output, commit_partitions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,3 +220,73 @@ def test_bytes_of_tables_are_dealt_out_by_rows() -> None:
     assert index.bytes == store.held_bytes == store.meter.snapshot().bytes_out == 8000
     empty = commit_partitions(store, key(1), producer(1), [whole.slice(0, 0)] * 2)
     assert [(entry.length, entry.rows) for entry in empty.partitions] == [(0, 0), (0, 0)]
+
+
+def commit(store: ObjectStore, task: int = 0, nonce: str = "first", **options: object) -> Committed:
+    return commit_output(
+        store, key(task), producer(task, nonce), tables(task), codec="lz4", **options
+    )
+
+
+def test_a_small_output_is_returned_and_not_stored(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    size = sum(map(len, encode_object(producer(0), tables(0), codec="lz4").parts))
+    stored = commit(store, 1, inline_limit=size - 1)
+    assert (stored.inline, [info.key for info in store.list("")]) == (b"", [key(1)])
+    carried = commit(store, inline_limit=size)
+    assert (len(carried.inline), [info.key for info in store.list("")]) == (size, [key(1)])
+    entries = carried.index.partitions[2:4]
+    end = entries[-1].offset + entries[-1].length
+    data = carried.inline[entries[0].offset : end]
+    before = store.meter.snapshot()
+    runs = [PartitionRun(key(0), "first", 2, 4, entries, data)]
+    assert read_runs(store, runs).equals(pa.concat_tables(tables(0)[2:4]))
+    assert store.meter.snapshot() == before
+
+
+def test_the_winner_alone_writes_a_copy(store: ObjectStore) -> None:
+    commit(store, nonce="first", doublewrite=True)
+    commit(store, nonce="second", doublewrite=True)
+    keys = [info.key for info in store.list("")]
+    if isinstance(store, ArrowStore):  # has nothing to wait for
+        assert keys == [key(0)]
+        return
+    assert sorted(keys) == sorted([key(0), copy_key(key(0))])
+    assert store.get(key(0)) == store.get(copy_key(key(0)))
+
+
+def test_every_other_consumer_reads_the_copy(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    runs = []
+    for task in range(4):
+        made = commit(store, task, doublewrite=True)
+        runs.append(PartitionRun(key(task), "first", 0, 5, made.index.partitions, copied=True))
+        store.delete([key(task) if task % 2 else copy_key(key(task))])
+    expected = pa.concat_tables([table for task in range(4) for table in tables(task)])
+    # Reader 0 turns to what is there each time, reader 1 finds none of its first choices.
+    for reader, requests in ((0, 4), (1, 8)):
+        before = store.meter.snapshot()
+        assert read_runs(store, runs, reader=reader).equals(expected)
+        assert (store.meter.snapshot() - before).get == requests
+
+
+def test_damaged_bytes_are_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path)
+    index = commit_partitions(store, key(0), producer(0), tables(0))
+    right = store.get_range
+    damaged = [2]
+
+    def flip(wanted_key: str, wanted: ByteRange) -> bytes:
+        data = bytearray(right(wanted_key, wanted))
+        if damaged[0]:
+            damaged[0] -= 1
+            data[len(data) // 2] ^= 1
+        return bytes(data)
+
+    monkeypatch.setattr(store, "get_range", flip)
+    runs = [run(0, index, 0, 5, told=True)]
+    assert read_runs(store, runs).equals(pa.concat_tables(tables(0)))
+    assert store.meter.snapshot().retries == 2
+    damaged[0] = 3
+    with pytest.raises(CorruptObject, match="checksum"):
+        read_runs(store, runs)
