@@ -70,5 +70,4 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
         table = pa.Table.from_batches(batches, schema=schema)
     except pa.ArrowInvalid as error:
         raise CorruptObject(f"the producers of one exchange do not agree: {error}") from error
-    # Without columns there is nothing to copy, and the number of rows would be lost.
-    return table.combine_chunks() if schema.names and len(batches) > 1 else table
+    return table.combine_chunks() if len(batches) > 1 else table

@@ -8,6 +8,8 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from starling_py.operators.combine import combine
+from starling_py.operators.errors import Cancelled
 from starling_py.operators.run import run_task
 from starling_py.operators.task import (
     HashPartitioning,
@@ -189,6 +191,21 @@ def test_it_can_be_cancelled_and_runs_out_of_time(plans, store):
     assert combined(combining(plans, runs, 1), store, cancelled=cancelled).error.code == "CANCELLED"
     late = combining(plans, runs, 1, deadline=1.0)
     assert combined(late, store).error.code == "TASK_TIMED_OUT"
+
+
+def test_it_looks_between_objects_whether_to_stop(plans, store):
+    runs = [produce(store, at, [numbered(at)]) for at in range(9)]
+    looks = 0
+
+    def check():
+        nonlocal looks
+        looks += 1
+        if looks == 5:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        combine(combining(plans, runs, 1), store, check)
+    assert looks == 5
 
 
 def test_a_combiner_runs_no_statement(plans, store):
