@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         UsageError,
         Warning,  # noqa: A004 - PEP 249 gives the name
     )
+    from starling_py.shuffle.meter import RequestCounts
+    from starling_py.shuffle.s3_options import S3Options
 
 __all__ = [
     "Connection",
@@ -41,6 +43,8 @@ __all__ = [
     "NotSupportedError",
     "OperationalError",
     "ProgrammingError",
+    "RequestCounts",
+    "S3Options",
     "SqlError",
     "StarlingError",
     "StoreError",
@@ -61,7 +65,13 @@ threadsafety = 2
 paramstyle = "qmark"
 """Statements take no parameters yet."""
 
-_CONNECTION = frozenset(("Connection", "Cursor", "connect"))
+_HOMES = {
+    "Connection": "starling_py.connection",
+    "Cursor": "starling_py.connection",
+    "RequestCounts": "starling_py.shuffle.meter",
+    "S3Options": "starling_py.shuffle.s3_options",
+    "connect": "starling_py.connection",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -69,10 +79,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("starling-py")
-    if name in _CONNECTION:
-        return getattr(import_module("starling_py.connection"), name)
     if name in __all__:
-        return getattr(import_module("starling_py.errors"), name)
+        return getattr(import_module(_HOMES.get(name, "starling_py.errors")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

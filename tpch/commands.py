@@ -167,9 +167,8 @@ def verify(
     types must be the same. The exit code is 1 when any query differs.
     """
     # Imports both engines: not for `generate`, nor for --help.
-    from starling_py.cli.report import dollars, requests
+    from starling_py import RequestCounts
     from starling_py.prices import request_dollars
-    from starling_py.shuffle.meter import RequestCounts
     from starling_py.tpch.errors import TpchError
     from starling_py.tpch.verify import check_folder, totals, verify
 
@@ -199,7 +198,11 @@ def verify(
     click.echo(_summary(total))
     asked = sum((outcome.requests for outcome in outcomes), RequestCounts())
     if asked.requests:
-        click.echo(f"S3: {requests(asked)}; {dollars(request_dollars(asked))}")
+        click.echo(
+            f"S3: {asked.requests:,} requests, {asked.bytes_in / 1e6:,.1f} MB in, "
+            f"{asked.bytes_out / 1e6:,.1f} MB out, {asked.retries:,} retries, "
+            f"{asked.hedges:,} second requests, ${request_dollars(asked):.6f}"
+        )
     if total.different:
         context.exit(1)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import duckdb
 
 import starling_py
+from starling_py import RequestCounts
 from starling_py.errors import StarlingError
-from starling_py.shuffle.meter import RequestCounts
 from starling_py.tpch.compare import Answer, answer, difference
 from starling_py.tpch.errors import TpchError
 from starling_py.tpch.tables import TABLES

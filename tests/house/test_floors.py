@@ -31,7 +31,7 @@ BARE = set(ROOMS) - {PACKAGE}
 # A plan is made of these; how a task runs is not the planner's business.
 OPERATOR_TYPES = {"task", "plan", "errors", "quoting"}
 
-PUBLIC_MODULES = {"starling_py", "starling_py.errors"}
+PUBLIC_MODULES = {"starling_py", "starling_py.errors", "starling_py.prices"}
 
 
 def module_name(path: Path) -> str:
@@ -102,7 +102,7 @@ def violations(source: str, path: Path, public: frozenset[str]) -> list[str]:
                 is_public = (
                     name in PUBLIC_MODULES
                     or (owner == PACKAGE and leaf in public)
-                    or owner == f"{PACKAGE}.errors"
+                    or (owner in PUBLIC_MODULES and owner != PACKAGE)
                 )
                 if not is_public:
                     problem = "from tpch, which may use public names only"
