@@ -50,7 +50,7 @@ def fetch(
     Parameters
     ----------
     check
-        Called after each request; raises to stop.
+        Called before the requests and after each; raises to stop.
     """
     stores: dict[str, tuple[S3Store, list[_Part]]] = {}
     for number, read in enumerate(reads):
@@ -59,6 +59,7 @@ def fetch(
         for span in _spans(read.ranges, buckets.options.gap):
             parts.append(_Part(number, ReadRequest(key, span, etag=read.file.etag)))
     for store, parts in stores.values():
+        check()
         answers = store.read_many([part.request for part in parts])
         for part, data in zip(parts, answers, strict=True):
             check()
