@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from starling_py.shuffle.index import ObjectIndex, PartitionEntry, PartitionRun
 
 __all__ = [
-    "delete_prefix",
     "iter_numbered",
     "iter_runs",
     "read_header",
@@ -125,13 +124,6 @@ def read_runs(
             raise ValueError("without runs the schema must be given")
         schema = _schema(store, runs[0].key)
     return schema.empty_table()
-
-
-def delete_prefix(store: ObjectStore, prefix: str) -> int:
-    """Delete every object whose key starts with ``prefix``; return how many there were."""
-    keys = [info.key for info in store.list(prefix)]
-    store.delete(keys)
-    return len(keys)
 
 
 def _schema(store: ObjectStore, key: str) -> pa.Schema:

@@ -46,10 +46,10 @@ from starling_py.shuffle.format import decode_header
 from starling_py.shuffle.index import PartitionRun
 from starling_py.shuffle.meter import RequestCounts, metered
 from starling_py.shuffle.objects import copy_key, task_key
-from starling_py.shuffle.read import delete_prefix, read_runs
+from starling_py.shuffle.read import read_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
@@ -119,6 +119,9 @@ class Driver:
         self._releases: list[asyncio.Task[None]] = []
         self._outcome: Finish | Fail | None = None
         self._requests = RequestCounts()
+        # Keys are known beforehand, so what attempts may have left is deleted without a listing.
+        self._left: dict[Attempt, str] = {}
+        self._given_up: set[Attempt] = set()
 
     def cancel(self) -> None:
         """Ask for the end of the query; only from the thread of the event loop."""
@@ -160,28 +163,32 @@ class Driver:
             await self._stop_attempts()
             # What fails to be deleted now is deleted with all the rest.
             await asyncio.gather(*self._releases, return_exceptions=True)
-            await self._remove_objects()
+            await self._remove(list(self._left))
 
-    async def _remove_objects(self) -> None:
-        prefix = f"{self._plan.query}/"
-        try:
-            await _in_thread(lambda: delete_prefix(self._invoker.store, prefix))
-        except StarlingError:
-            # The answer, or the reason why there is none, matters more.
-            logging.getLogger(__name__).warning("%s was not removed", prefix, exc_info=True)
-
-    def _release(self, stage: Stage) -> None:
-        keys = [
-            task_key(self._plan.query, stage.id, task)
-            for task, report in enumerate(self._scheduler.reports(stage.id))
-            if not report.inline
-        ]
+    async def _remove(self, attempts: Sequence[Attempt]) -> None:
+        """Delete what these attempts may have left, one key for all attempts of a task."""
+        keys = list(dict.fromkeys(self._left[attempt] for attempt in attempts))
         if self._transport.doublewrite:
             keys += [copy_key(key) for key in keys]
-        store = self._invoker.store
-        self._releases.append(
-            asyncio.get_running_loop().create_task(_in_thread(lambda: store.delete(keys)))
-        )
+        if not keys:
+            return
+        try:
+            await _in_thread(lambda: self._invoker.store.delete(keys))
+        except StarlingError:
+            # The answer, or the reason why there is none, matters more.
+            logging.getLogger(__name__).warning("%s … was not removed", keys[0], exc_info=True)
+        else:
+            for attempt in attempts:
+                self._left.pop(attempt, None)
+
+    def _release(self, stage: Stage) -> None:
+        # An attempt that was given up may still write; what it leaves goes at the end.
+        done = [
+            attempt
+            for attempt in self._left
+            if attempt.stage == stage.id and attempt not in self._given_up
+        ]
+        self._releases.append(asyncio.get_running_loop().create_task(self._remove(done)))
 
     async def _next_event(self) -> Event:
         wait = min(max(self._scheduler.next_deadline - time.time(), 0.0), _TICK_SECONDS)
@@ -196,6 +203,7 @@ class Driver:
                 case Invoke():
                     self._invoke(action.attempt, action.spec)
                 case CancelAttempt():
+                    self._given_up.add(action.attempt)
                     task = self._attempts.pop(action.attempt, None)
                     if task is not None:
                         self._stopping.add(task)
@@ -211,6 +219,7 @@ class Driver:
 
     def _invoke(self, attempt: Attempt, spec: TaskSpec) -> None:
         self._events(TaskStarted(spec.query, spec.stage, spec.task, spec.attempt))
+        self._left[attempt] = spec.key
         self._attempts[attempt] = asyncio.get_running_loop().create_task(
             self._attempt(attempt, spec)
         )
@@ -223,6 +232,10 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - whatever an invoker raises ends the attempt
             report = _failure(spec, TaskError(f"{type(error).__name__}: {error}"))
         self._requests += report.metrics.requests
+        if report.inline:
+            self._left.pop(attempt, None)
+        if report.error is not None:
+            self._given_up.add(attempt)
         self._attempts.pop(attempt, None)
         self._events(TaskFinished(spec.query, report))
         self._inbox.put_nowait(TaskReported(report))

@@ -11,7 +11,6 @@ import pytest
 from starling_py.shuffle.errors import CorruptObject, ObjectExists, ObjectMissing, StoreError
 from starling_py.shuffle.meter import RequestCounts
 from starling_py.shuffle.objects import ByteRange
-from starling_py.shuffle.read import delete_prefix
 from starling_py.shuffle.s3 import S3Store
 
 if TYPE_CHECKING:
@@ -157,13 +156,6 @@ class TestListing:
         assert [info.key for info in store.list("b")] == sorted(k for k in keys if k[0] == "b")
         assert [info.key for info in store.list("b/a")] == ["b/a/x"]
         assert list(store.list("nothing/here")) == []
-
-    def test_delete_prefix(self, store: ObjectStore) -> None:
-        for key in ("q1/a", "q1/b/c", "q10/a", "q2/a"):
-            store.put(key, [b"x"])
-        assert delete_prefix(store, "q1/") == 2
-        assert [info.key for info in store.list("")] == ["q10/a", "q2/a"]
-        assert delete_prefix(store, "q1/") == 0
 
 
 class TestMeter:
