@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from starling_py.shuffle.s3_credentials import Credentials
     from starling_py.shuffle.s3_options import S3Options
 
+    # Not the store itself: obstore keeps an error, with its frames and their variables, until it
+    # is used again, and a store that one of them held would keep its connections.
+    _Connect = Callable[[], obstore.store.S3Store]
+
 __all__ = ["DELETE_LIMIT", "Got", "S3Client"]
 
 T = TypeVar("T")
@@ -122,12 +126,12 @@ class S3Client:
         # The shorter call of obstore tells nothing of the object but costs half as much.
         short = etag is None
 
-        async def send(store: obstore.store.S3Store, name: str) -> memoryview:
+        async def send(connect: _Connect, name: str) -> memoryview:
             nonlocal short
             if short:
                 data = memoryview(
                     await self._obstore.get_range_async(
-                        store, name, start=wanted.offset, length=wanted.length
+                        connect(), name, start=wanted.offset, length=wanted.length
                     )
                 )
                 if len(data) != wanted.length:
@@ -139,7 +143,7 @@ class S3Client:
             }
             if etag is not None and name == key:
                 options["if_match"] = etag
-            result = await self._obstore.get_async(store, name, options=options)
+            result = await self._obstore.get_async(connect(), name, options=options)
             size = result.meta["size"]
             if size < wanted.offset + wanted.length:
                 raise CorruptObject(
@@ -152,10 +156,8 @@ class S3Client:
             async with self._slots:
                 return await self._hedger.read(
                     wanted.length,
-                    lambda: self._counted("get", send(self._store, key), _in),
-                    lambda: self._counted(
-                        "get", send(self._new_connection(), alternate or key), _in
-                    ),
+                    lambda: self._counted("get", send(self._pooled, key), _in),
+                    lambda: self._counted("get", send(self._new_connection, alternate or key), _in),
                 )
 
         return await self._ask("get", key, attempt)
@@ -167,7 +169,7 @@ class S3Client:
             options: obstore.GetOptions = {}
             if etag is not None:
                 options["if_match"] = etag
-            result = await self._obstore.get_async(self._store, key, options=options)
+            result = await self._obstore.get_async(self._pooled(), key, options=options)
             size = result.meta["size"]
             return Got(await _body(result, size), size, result.meta["e_tag"] or "")
 
@@ -180,11 +182,11 @@ class S3Client:
     async def tail(self, key: str, length: int, etag: str | None = None) -> Got:
         """GET the last ``length`` bytes of an object that is not empty, or all that there are."""
 
-        async def send(store: obstore.store.S3Store) -> Got:
+        async def send(connect: _Connect) -> Got:
             options: obstore.GetOptions = {"range": {"suffix": length}}
             if etag is not None:
                 options["if_match"] = etag
-            result = await self._obstore.get_async(store, key, options=options)
+            result = await self._obstore.get_async(connect(), key, options=options)
             size = result.meta["size"]
             data = await _body(result, min(length, size))
             return Got(data, size, result.meta["e_tag"] or "")
@@ -193,8 +195,8 @@ class S3Client:
             async with self._slots:
                 return await self._hedger.read(
                     length,
-                    lambda: self._counted("get", send(self._store), _in_of_whole),
-                    lambda: self._counted("get", send(self._new_connection()), _in_of_whole),
+                    lambda: self._counted("get", send(self._pooled), _in_of_whole),
+                    lambda: self._counted("get", send(self._new_connection), _in_of_whole),
                 )
 
         return await self._ask("get", key, attempt)
@@ -207,7 +209,7 @@ class S3Client:
 
         async def send() -> None:
             await self._obstore.put_async(
-                self._store,
+                self._pooled(),
                 key,
                 views,
                 mode="create" if create else "overwrite",
@@ -222,7 +224,7 @@ class S3Client:
 
     async def head(self, key: str) -> ObjectInfo:
         async def send() -> ObjectInfo:
-            meta = await self._obstore.head_async(self._store, key)
+            meta = await self._obstore.head_async(self._pooled(), key)
             return ObjectInfo(key, meta["size"], meta["e_tag"] or "")
 
         return await self._ask("head", key, lambda: self._counted("head", send()))
@@ -231,7 +233,7 @@ class S3Client:
         """Delete at most ``DELETE_LIMIT`` objects with one request."""
 
         async def send() -> None:
-            await self._obstore.delete_async(self._store, list(keys))
+            await self._obstore.delete_async(self._pooled(), list(keys))
 
         key = keys[0] if len(keys) == 1 else ""
         await self._ask("delete", key, lambda: self._counted("delete", send()))
@@ -249,7 +251,9 @@ class S3Client:
             begins = stream is None
             if stream is None:
                 stream = aiter(
-                    self._obstore.list(self._store, folder or None, offset=last, chunk_size=_PAGE)
+                    self._obstore.list(
+                        self._pooled(), folder or None, offset=last, chunk_size=_PAGE
+                    )
                 )
             try:
                 page = await anext(stream, None)
@@ -276,7 +280,7 @@ class S3Client:
         """Return the folders in a folder, and the objects in it itself."""
 
         async def send() -> tuple[list[str], list[ObjectInfo]]:
-            found = await self._obstore.list_with_delimiter_async(self._store, folder or None)
+            found = await self._obstore.list_with_delimiter_async(self._pooled(), folder or None)
             return list(found["common_prefixes"]), [_info(meta) for meta in found["objects"]]
 
         def listed(found: tuple[list[str], list[ObjectInfo]]) -> RequestCounts:
@@ -383,8 +387,7 @@ class S3Client:
         """Let go of the connections."""
         self._open_store = self._unpooled = None
 
-    @property
-    def _store(self) -> obstore.store.S3Store:
+    def _pooled(self) -> obstore.store.S3Store:
         store = self._open_store
         if store is None:
             raise StoreError("the store is closed")
