@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starling_py.shuffle import s3_attempt
@@ -73,6 +73,7 @@ class Act:
     hang: bool = False  # wait for the end of the test before the rest of the body
     lose: bool = False  # store the object, then close the connection without a reply
     reset: bool = False
+    pause: float = 0.0  # seconds before the reply
 
 
 @dataclass
@@ -120,6 +121,7 @@ class Handler(BaseHTTPRequestHandler):
                     script.objects[self.path] = body
         if act.hold:
             script.released.wait(SECONDS)
+        script.over.wait(act.pause)
         if act.lose:
             self.close_connection = True
             return
@@ -498,6 +500,53 @@ class TestTimers:
             script.released.set()
             waiting.result(SECONDS)
         assert bench.counts == RequestCounts(put=1, bytes_out=len(BODY))
+
+
+ANY = [
+    Act(),
+    Act(pause=0.05),
+    Act(503, "SlowDown"),
+    Act(500, pause=0.05),
+    Act(lose=True),
+    Act(lose=True, pause=0.05),
+    Act(take=1, reset=True),
+    Act(403, "AccessDenied"),
+]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(ANY), max_size=8), st.booleans())
+def test_whatever_the_server_does(server: Server, acts: list[Act], create: bool) -> None:
+    script = server.script = Script(deque(acts))
+    options = S3Options(endpoint=f"http://127.0.0.1:{server.server_port}")
+    meter = Meter()
+    policy = WritePolicy(latency=0.01, commit_multiple=1, multiple=2, adaptive=False, settle=1.0)
+    uploader = Uploader("bucket", options, lambda: Credentials("key", "secret"), meter, policy)
+    stored = 0
+    for number in range(4):
+        body = random.Random(number).randbytes(1000 + number)
+        before = meter.snapshot()
+        try:
+            uploader.put(f"k{number}", [body], create=create)
+        except HttpFailure as failure:
+            won = 0
+            if failure.status == 412:  # the object of a lost reply
+                wait_until(lambda: f"/bucket/k{number}" in script.objects)  # noqa: B023
+        else:
+            won = len(body)
+            assert script.objects[f"/bucket/k{number}"] == body
+        stored += won
+        moved = meter.snapshot() - before
+        assert moved.put - moved.hedges in (0, 1)
+        assert moved.hedges_won <= moved.hedges <= 1
+        assert moved.bytes_out == won + moved.hedge_bytes
+        assert moved.hedge_bytes <= 2 * len(body)
+    uploader.close()
+    assert len(script.asked) <= meter.snapshot().put
+    assert stored or len(acts) >= 4
+    script.over.set()
+    script.released.set()
+    assert not put_threads()
 
 
 class TestCreate:
