@@ -8,6 +8,7 @@ import msgspec
 
 from starling_py.shuffle.hedge_policy import HedgePolicy
 from starling_py.shuffle.retry import RetryPolicy
+from starling_py.shuffle.write_policy import WritePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,8 @@ class S3Options(msgspec.Struct, frozen=True):
         How often a request is repeated.
     hedge
         When a read is asked for a second time.
+    write
+        When an object is put a second time.
     """
 
     endpoint: str | None = None
@@ -69,6 +72,7 @@ class S3Options(msgspec.Struct, frozen=True):
     gap: int = 1 << 20
     retry: RetryPolicy = RetryPolicy()
     hedge: HedgePolicy = HedgePolicy()
+    write: WritePolicy = WritePolicy()
 
     def __post_init__(self) -> None:
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
