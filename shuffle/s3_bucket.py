@@ -1,10 +1,16 @@
-"""Whether a bucket is fit for scratch data; asked once, at the client, with boto3."""
+"""Whether a bucket is fit for scratch data; asked once, at the client."""
 
 from __future__ import annotations
 
+import http.client
+import re
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from starling_py.shuffle.errors import BucketMissing, StoreError
+from starling_py.shuffle.errors import BucketMissing, StoreError, StoreUnavailable
+from starling_py.shuffle.s3_sign import host_of, payload_hash, sign
 
 if TYPE_CHECKING:
     from starling_py.shuffle.s3_credentials import Credentials
@@ -12,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["keeps_deleted_objects"]
 
-_UNKNOWN = {"AccessDenied", "403", "NotImplemented", "MethodNotAllowed"}
+_STATUS = re.compile(r"<Status>\s*(\w+)\s*</Status>")
+_QUERY = "versioning="
 
 
 def keeps_deleted_objects(bucket: str, options: S3Options, credentials: Credentials) -> bool | None:
@@ -23,41 +30,49 @@ def keeps_deleted_objects(bucket: str, options: S3Options, credentials: Credenti
 
     Raises
     ------
+    BucketMissing
+        If there is no such bucket.
+    StoreUnavailable
+        If the store cannot be reached.
     StoreError
-        If boto3 is not installed or the bucket cannot be asked.
+        If it says something else.
     """
-    try:
-        import boto3
-        import botocore.config
-        import botocore.exceptions
-    except ImportError as error:
-        raise StoreError("boto3 is not installed", hint="pip install 'starling-py[s3]'") from error
+    status, text = _ask(bucket, options, credentials)
+    if status == 200:
+        found = _STATUS.search(text)
+        # Suspended versioning keeps old versions but makes no new ones.
+        return found is not None and found[1] == "Enabled"
+    if status == 404 and "NoSuchBucket" in text:
+        raise BucketMissing(f"there is no bucket {bucket}")
+    # What denies this may allow all that scratch needs; a wrong region is told with the first PUT.
+    if status in (301, 307, 400, 403, 405, 501):
+        return None
+    raise StoreError(f"s3://{bucket} cannot be looked at: status {status}")
 
-    client = boto3.client(
-        "s3",
-        endpoint_url=options.endpoint,
-        region_name=options.region or "us-east-1",
-        aws_access_key_id=credentials.access_key,
-        aws_secret_access_key=credentials.secret_key,
-        aws_session_token=credentials.token,
-        config=botocore.config.Config(
-            connect_timeout=options.connect_timeout,
-            read_timeout=options.request_timeout,
-            s3={"addressing_style": "path" if options.in_path(bucket) else "virtual"},
-        ),
+
+def _ask(bucket: str, options: S3Options, credentials: Credentials) -> tuple[int, str]:
+    url = options.bucket_url(bucket)
+    path = f"{urlsplit(url).path}/{bucket}" if options.in_path(bucket) else "/"
+    headers = sign(
+        "GET",
+        path,
+        {"host": host_of(url)},
+        payload_hash(()),
+        query=_QUERY,
+        credentials=credentials,
+        region=options.region or "us-east-1",
+        now=datetime.now(UTC),
     )
-    try:
-        status = client.get_bucket_versioning(Bucket=bucket).get("Status")
-    except botocore.exceptions.ClientError as error:
-        code = error.response.get("Error", {}).get("Code")
-        if code in _UNKNOWN:
-            return None
-        if code == "NoSuchBucket":
-            raise BucketMissing(f"there is no bucket {bucket}") from error
-        raise StoreError(f"s3://{bucket} cannot be looked at: {error}") from error
-    except botocore.exceptions.BotoCoreError as error:
-        raise StoreError(f"s3://{bucket} cannot be looked at: {error}") from error
-    finally:
-        client.close()
-    # Suspended versioning keeps old versions but makes no new ones.
-    return bool(status == "Enabled")
+    with closing(_connection(url, options.request_timeout)) as connection:
+        try:
+            connection.request("GET", f"{path}?{_QUERY}", headers=headers)
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise StoreUnavailable(f"{url} cannot be reached: {error}") from error
+
+
+def _connection(url: str, timeout: float) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=timeout)

@@ -53,6 +53,7 @@ def sign(
     headers: Mapping[str, str],
     payload: str,
     *,
+    query: str = "",
     credentials: Credentials,
     region: str,
     now: datetime,
@@ -62,11 +63,13 @@ def sign(
     Parameters
     ----------
     path
-        Percent-encoded, as it will be sent. There is no query.
+        Percent-encoded, as it will be sent.
     headers
         With lower-case names, ``host`` among them. All are signed.
     payload
         What :func:`payload_hash` says of the body, or :data:`UNSIGNED`.
+    query
+        Percent-encoded, in order of its names, each with an equals sign.
     now
         The time in UTC. The store refuses it when it is a quarter of an hour off.
     """
@@ -78,7 +81,7 @@ def sign(
     # Runs of spaces count as one, whatever is sent.
     lines = [f"{name}:{' '.join(signed[name].split())}\n" for name in names]
     listed = ";".join(names)
-    request = "\n".join((method, path, "", "".join(lines), listed, payload))
+    request = "\n".join((method, path, query, "".join(lines), listed, payload))
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     text = "\n".join((_ALGORITHM, stamp, scope, hashlib.sha256(request.encode()).hexdigest()))
     key = f"AWS4{credentials.secret_key}".encode()
