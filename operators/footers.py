@@ -25,10 +25,12 @@ Columns = dict[str, tuple[int, ...]]
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 TAIL_LENGTH = 8
 """The length of the metadata and the magic, which end every file."""
+_SIGNATURE_LENGTH = 28
+"""Of a footer that is not encrypted, in a file with columns that are."""
 _FIRST_OFFSET = 4
 """Where the data of a file begins; offsets before that are what some writers put for none."""
 _ROW_NUMBER = "file_row_number"
-_KEPT_BYTES = 16 << 20
+_KEPT_BYTES = 4 << 20
 """Of footers as they are in the files; taken apart they are about ten times as large."""
 
 
@@ -151,7 +153,7 @@ def footer_length(url: str, end: Buffer) -> int:
     """
     magic = bytes(end[-len(_MAGIC) :])
     if magic == _ENCRYPTED:
-        raise BadParquet(f"{url} is encrypted", hint="encrypted files are not supported")
+        raise _encrypted(url)
     if magic != _MAGIC or len(end) < TAIL_LENGTH:
         raise BadParquet(f"{url} is not a Parquet file, or its end is missing")
     return int.from_bytes(end[-TAIL_LENGTH : -len(_MAGIC)], "little") + TAIL_LENGTH
@@ -183,14 +185,18 @@ def _metadata(url: str, data: Buffer) -> pq.FileMetaData:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_metadata(pa.BufferReader(pa.py_buffer(data)))
+        metadata = pq.read_metadata(pa.BufferReader(pa.py_buffer(data)))
     except (OSError, pa.ArrowException) as error:
-        if "encrypt" in str(error).lower():
-            raise BadParquet(
-                f"{url} is encrypted", hint="encrypted files are not supported"
-            ) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BadParquet(f"{url} has a damaged footer: {lines[0]}") from error
+    # Asked for an encrypted column, pyarrow would end the process.
+    if len(data) - TAIL_LENGTH - metadata.serialized_size == _SIGNATURE_LENGTH:
+        raise _encrypted(url)
+    return metadata
+
+
+def _encrypted(url: str) -> BadParquet:
+    return BadParquet(f"{url} is encrypted", hint="encrypted files are not supported")
 
 
 def _chunk_range(chunk: pq.ColumnChunkMetaData) -> ByteRange:

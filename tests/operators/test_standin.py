@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import os
 import threading
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow.parquet import encryption
 from s3_servers import BUCKET, credentials
 
 from starling_py.operators.errors import BadParquet, Cancelled
@@ -401,6 +403,13 @@ def test_a_file_may_have_columns_named_like_the_virtual_ones(remote, composed):
         *((n, "a", 7, 8, n) for n in range(2048, 4096)),
     ]
     assert counts.bytes_in < sum(file.size for file in files) + files[0].footer
+    spec = remote.spec(
+        "SELECT * FROM input_0",
+        types,
+        [scan(columns, cut(files[1], 2048, 4096))],
+        composed=composed,
+    )
+    assert remote.rows(spec) == [(n + 6000, "b", 7, 8, n) for n in range(2048, 4096)]
 
 
 def test_rows_are_counted_without_their_data(remote):
@@ -523,6 +532,41 @@ def test_bad_footers_are_typed_errors(remote, kind, told):
     assert f"s3://{BUCKET}/{remote.prefix}/b.parquet" in error.message
 
 
+class KeyService(encryption.KmsClient):
+    def __init__(self, _configuration):
+        super().__init__()
+
+    def wrap_key(self, key, _name):
+        return base64.b64encode(key)
+
+
+@pytest.mark.parametrize("footer", [True, False])
+def test_encrypted_files_are_typed_errors(remote, footer):
+    path = remote.folder / "a.parquet"
+    made = encryption.CryptoFactory(KeyService).file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(
+            footer_key="f", column_keys={"c": ["x"]}, plaintext_footer=not footer
+        ),
+    )
+    pq.write_table(pa.table({"x": [1], "y": [2]}), path, encryption_properties=made)
+    data = path.read_bytes()
+    file = remote.put("a.parquet", data, 1, int.from_bytes(data[-8:-4], "little") + 8)
+    spec = remote.spec("FROM input_0", ["BIGINT"], [scan([field("x", "BIGINT")], file)])
+    error = remote.error(spec)
+    assert error.code == BadParquet.code
+    assert error.message.endswith("/a.parquet is encrypted")
+
+
+def test_errors_name_the_file_as_the_user_does(remote):
+    a = remote.parquet("a.parquet", "SELECT 1::BIGINT AS x, 2::BIGINT AS y")
+    b = remote.parquet("b.parquet", "SELECT 1::BIGINT AS x")
+    wanted = scan([field("x", "BIGINT"), field("y", "BIGINT")], a, b)
+    error = remote.error(remote.spec("FROM input_0", ["BIGINT", "BIGINT"], [wanted]))
+    assert f"s3://{BUCKET}/{remote.prefix}/b.parquet" in error.message
+    assert str(remote.room.instance.files) not in error.message
+
+
 def test_a_footer_of_unknown_length_is_found(remote):
     file = remote.parquet("a.parquet", "SELECT range AS x FROM range(50)")
     file = msgspec.structs.replace(file, footer=8)
@@ -548,8 +592,11 @@ def test_damaged_pages_are_bad_parquet(remote, compression):
     assert str(remote.room.instance.files) not in error.message
 
 
-def test_files_of_one_size_are_not_taken_for_each_other(remote):
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_files_of_one_size_are_not_taken_for_each_other(remote, monkeypatch, in_memory):
     """Stand-ins follow one another under one path, and DuckDB keeps footers by path."""
+    if not in_memory:
+        monkeypatch.delattr(os, "memfd_create")
     tables = [
         pa.table({"x": pa.array(range(n, n + 3000), pa.int64()), f"y{n}": range(3000)})
         for n in range(8)
