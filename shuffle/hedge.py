@@ -97,11 +97,14 @@ class Hedger:
         """Send a second request."""
         self._in_flight += 1
         self._allowance -= 1
-        self._meter.add(RequestCounts(hedges=1))
         task = asyncio.get_running_loop().create_task(second)
         self._adopt(task)
         task.add_done_callback(self._landed)
         return task
+
+    def launched(self) -> None:
+        """Count a second request."""
+        self._meter.add(RequestCounts(hedges=1))
 
     def decided(self, size: int, *, won: bool) -> None:
         """Count how a race of two ended."""
@@ -138,6 +141,7 @@ class _Race(Generic[T]):
         "_loop",
         "_open",
         "_second",
+        "_sent",
         "_size",
         "_task",
         "_timer",
@@ -158,6 +162,7 @@ class _Race(Generic[T]):
         self._cancelling = task.cancelling()
         self._hedge: asyncio.Task[T] | None = None
         self._open = True
+        self._sent = False
         self._won = False
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
@@ -184,7 +189,7 @@ class _Race(Generic[T]):
             if hedge.cancelled() or hedge.exception() is not None:
                 raise
             return self._taken(hedge)
-        if self._hedge is not None:
+        if self._sent:
             self._hedger.decided(self._size, won=False)
         return result
 
@@ -213,8 +218,14 @@ class _Race(Generic[T]):
         if when > now + _CLOSE:
             self._timer = self._loop.call_at(when, self._late)
             return
-        self._hedge = self._hedger.launch(self._second())
+        self._hedge = self._hedger.launch(self._run_second())
         self._hedge.add_done_callback(self._answered)
+
+    async def _run_second(self) -> T:
+        # Counted here: a task that is cancelled before it begins has sent nothing.
+        self._sent = True
+        self._hedger.launched()
+        return await self._second()
 
     def _answered(self, hedge: asyncio.Task[T]) -> None:
         if self._open and not hedge.cancelled() and hedge.exception() is None:

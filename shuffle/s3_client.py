@@ -146,6 +146,7 @@ class S3Client:
             result = await self._obstore.get_async(connect(), name, options=options)
             size = result.meta["size"]
             if size < wanted.offset + wanted.length:
+                del result  # whoever keeps the error would keep the connection
                 raise CorruptObject(
                     f"s3://{self._bucket}/{key} has {size} bytes: too few for "
                     f"{wanted.length} from {wanted.offset}"
@@ -156,8 +157,10 @@ class S3Client:
             async with self._slots:
                 return await self._hedger.read(
                     wanted.length,
-                    lambda: self._counted("get", send(self._pooled, key), _in),
-                    lambda: self._counted("get", send(self._new_connection, alternate or key), _in),
+                    lambda: self._counted("get", lambda: send(self._pooled, key), _in),
+                    lambda: self._counted(
+                        "get", lambda: send(self._new_connection, alternate or key), _in
+                    ),
                 )
 
         return await self._ask("get", key, attempt)
@@ -175,7 +178,7 @@ class S3Client:
 
         async def attempt() -> Got:
             async with self._slots:
-                return await self._counted("get", send(), _in_of_whole)
+                return await self._counted("get", send, _in_of_whole)
 
         return await self._ask("get", key, attempt)
 
@@ -195,8 +198,8 @@ class S3Client:
             async with self._slots:
                 return await self._hedger.read(
                     length,
-                    lambda: self._counted("get", send(self._pooled), _in_of_whole),
-                    lambda: self._counted("get", send(self._new_connection), _in_of_whole),
+                    lambda: self._counted("get", lambda: send(self._pooled), _in_of_whole),
+                    lambda: self._counted("get", lambda: send(self._new_connection), _in_of_whole),
                 )
 
         return await self._ask("get", key, attempt)
@@ -219,7 +222,7 @@ class S3Client:
         await self._ask(
             "create" if create else "put",
             key,
-            lambda: self._counted("put", send(), lambda _: RequestCounts(put=1, bytes_out=size)),
+            lambda: self._counted("put", send, lambda _: RequestCounts(put=1, bytes_out=size)),
         )
 
     async def head(self, key: str) -> ObjectInfo:
@@ -227,7 +230,7 @@ class S3Client:
             meta = await self._obstore.head_async(self._pooled(), key)
             return ObjectInfo(key, meta["size"], meta["e_tag"] or "")
 
-        return await self._ask("head", key, lambda: self._counted("head", send()))
+        return await self._ask("head", key, lambda: self._counted("head", send))
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete at most ``DELETE_LIMIT`` objects with one request."""
@@ -236,7 +239,7 @@ class S3Client:
             await self._obstore.delete_async(self._pooled(), list(keys))
 
         key = keys[0] if len(keys) == 1 else ""
-        await self._ask("delete", key, lambda: self._counted("delete", send()))
+        await self._ask("delete", key, lambda: self._counted("delete", send))
 
     def pages(self, folder: str) -> Callable[[], Coroutine[Any, Any, list[ObjectInfo]]]:
         """List what is below a folder (the whole bucket if it is ``""``).
@@ -269,7 +272,7 @@ class S3Client:
 
         async def next_page() -> list[ObjectInfo]:
             nonlocal last
-            page = await self._ask("list", "", lambda: self._counted("list", send(), listed))
+            page = await self._ask("list", "", lambda: self._counted("list", send, listed))
             if page:
                 last = page[-1].key
             return page or []
@@ -287,7 +290,7 @@ class S3Client:
             # obstore asks for all pages at once, and every page but the last is full.
             return RequestCounts(list=max(1, -(-(len(found[0]) + len(found[1])) // _PAGE)))
 
-        return await self._ask("list", "", lambda: self._counted("list", send(), listed))
+        return await self._ask("list", "", lambda: self._counted("list", send, listed))
 
     async def _ask(self, action: Action, key: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Make attempts until one succeeds or there is no hope."""
@@ -324,12 +327,12 @@ class S3Client:
     async def _counted(
         self,
         kind: RequestKind,
-        sending: Coroutine[Any, Any, T],
+        send: Callable[[], Awaitable[T]],
         counts: Callable[[T], RequestCounts] | None = None,
     ) -> T:
         """Send one request, and count it if it left: answered, failed or cut off."""
         try:
-            result = await sending
+            result = await send()
         except self._caught as error:
             reply = read_reply(error)
             if is_throttled(reply):

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.s3_loop import SLICE
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def in_order(
 ) -> Iterator[T]:
     """Yield what ``read`` returns for 0, 1 …, while later ones are being read.
 
-    Nothing begins before the first is taken, and what runs is cancelled when nobody goes on.
+    Nothing begins before the first is taken, and what runs is cancelled when nobody goes on. An
+    error is raised where its result would have been; nothing more begins after it.
 
     Parameters
     ----------
@@ -80,6 +82,15 @@ async def _together(work: Callable[[], Awaitable[None]], count: int) -> None:
         workers.clear()  # an error's traceback holds this frame, and the worker holds the error
 
 
+class _Failed:
+    """An error in place of a result."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: StarlingError) -> None:
+        self.error = error
+
+
 class _Shelf(Generic[T]):
     """Where the loop puts what has been read, and another thread takes it from."""
 
@@ -93,7 +104,7 @@ class _Shelf(Generic[T]):
         self._room: asyncio.Event | None = None
         # Both threads use what follows, and hold this meanwhile.
         self._changed = threading.Condition()
-        self._found: dict[int, T] = {}
+        self._found: dict[int, T | _Failed] = {}
         self._awaited = 0
         self._outside = 0  # bytes that are under way or here
         self._full = False
@@ -133,7 +144,13 @@ class _Shelf(Generic[T]):
             # A reader that goes on for every byte would wake the loop for every result.
             room = self._full and self._outside <= self._ahead // 2
             self._full = self._full and not room
-            return self._found.pop(number), room
+            outcome = self._found.pop(number)
+        if isinstance(outcome, _Failed):
+            try:
+                raise outcome.error
+            finally:
+                del outcome  # holds the error whose traceback holds this frame
+        return outcome, room
 
     async def _work(self, room: asyncio.Event) -> None:
         while self._next < len(self._sizes):
@@ -143,9 +160,13 @@ class _Shelf(Generic[T]):
                 await room.wait()
                 continue
             self._next += 1
-            data = await self._read(number)
+            try:
+                outcome: T | _Failed = await self._read(number)
+            except StarlingError as error:
+                self._next = len(self._sizes)
+                outcome = _Failed(error)
             with self._changed:
-                self._found[number] = data
+                self._found[number] = outcome
                 if number == self._awaited:
                     self._changed.notify()
 
