@@ -63,7 +63,8 @@ def _runtime(folder: Path) -> Path:
         found = importlib.util.find_spec(name)
         if found is None or found.origin is None:
             raise UsageError(
-                "the Lambda runtime client is not installed", hint="pip install awslambdaric"
+                "the Lambda runtime client is not installed",
+                hint="pip install 'starling-py[lambda-local]'",
             )
         origin = Path(found.origin)
         place = origin.parent if origin.name == "__init__.py" else origin
