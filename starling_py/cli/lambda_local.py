@@ -46,7 +46,7 @@ _PASSED_ON = (
 )
 @click.option("--throttle", default=0.0, metavar="SHARE", help="Calls to refuse: 0.1 is a tenth.")
 @click.option("--crash", default=0.0, metavar="SHARE", help="Calls whose function crashes.")
-@click.option("--time-out", default=0.0, metavar="SHARE", help="Calls that run out of time.")
+@click.option("--expire", default=0.0, metavar="SHARE", help="Calls that run out of time.")
 @click.option("--seed", default=0, metavar="N", help="Chooses the calls that go wrong.")
 def local(
     port: int,
@@ -58,7 +58,7 @@ def local(
     latency: float,
     throttle: float,
     crash: float,
-    time_out: float,
+    expire: float,
     seed: int,
 ) -> None:
     """Serve Lambda's Invoke API on the loopback, until Ctrl-C.
@@ -76,7 +76,7 @@ def local(
     server = LocalLambda(
         [function],
         limits=Limits(concurrency=concurrency),
-        faults=Faults(seed=seed, throttle=throttle, crash=crash, timeout=time_out, latency=latency),
+        faults=Faults(seed=seed, throttle=throttle, crash=crash, timeout=expire, latency=latency),
         port=port,
         region=os.environ.get("AWS_REGION") or "us-east-1",
     )
