@@ -28,10 +28,20 @@ _PASSED_ON = (
     help="Zip or folder with the function's code. By default what is installed here.",
 )
 @click.option(
-    "--memory", default=1769, show_default=True, metavar="MB", type=click.IntRange(128, 10_240)
+    "--memory",
+    default=1769,
+    show_default=True,
+    metavar="MB",
+    type=click.IntRange(128, 10_240),
+    help="Of each instance, which also decides on its threads.",
 )
 @click.option(
-    "--timeout", default=900, show_default=True, metavar="SECONDS", type=click.IntRange(1, 900)
+    "--timeout",
+    default=900,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.IntRange(1, 900),
+    help="For one call.",
 )
 @click.option(
     "--concurrency",
