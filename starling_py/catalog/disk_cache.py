@@ -19,7 +19,7 @@ __all__ = ["DiskCache", "cache_folder"]
 
 _LIMIT = 256 << 20
 _FILE = "footers-1.db"
-_LOCKED = 2.0  # seconds to wait for another process
+_PATIENCE = 2.0
 _BATCH = 500
 _DAY = 86_400.0
 _SCHEMA = """
@@ -59,11 +59,16 @@ class DiskCache:
         Made when something is put; ``None`` keeps nothing.
     limit
         Bytes beyond which those that nobody has used for longest go.
+    patience
+        Seconds to wait for another process that writes.
     """
 
-    def __init__(self, folder: Path | None, limit: int = _LIMIT) -> None:
+    def __init__(
+        self, folder: Path | None, limit: int = _LIMIT, *, patience: float = _PATIENCE
+    ) -> None:
         self._folder = folder
         self._limit = limit
+        self._patience = patience
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -160,7 +165,7 @@ class DiskCache:
         elif not path.exists():
             return None
         connection = sqlite3.connect(
-            path, timeout=_LOCKED, isolation_level=None, check_same_thread=False
+            path, timeout=self._patience, isolation_level=None, check_same_thread=False
         )
         try:
             # What a crash of the machine damages is found out, and was only a copy.

@@ -18,6 +18,7 @@ __all__ = ["hive_stand_ins", "stand_in"]
 _MAGIC = b"PAR1"
 _LONGEST_NAME = 255
 _NO_NUMBER = "text"
+_IN_MEMORY = "/dev/shm"  # noqa: S108 - its folders have random names, and are our own
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def hive_stand_ins(path: str, folders: Sequence[Mapping[str, str]]) -> Iterator[
     """
     values = {key: list(dict.fromkeys(one[key] for one in folders)) for key in folders[0]}
     try:
-        with tempfile.TemporaryDirectory(prefix="starling-") as top:
+        with tempfile.TemporaryDirectory(prefix="starling-", dir=_quick_folder()) as top:
             made = []
             for number in range(max(map(len, values.values()))):
                 parts = [
@@ -72,6 +73,11 @@ def _folder(key: str, value: str) -> str:
     name = f"{key}={value}"
     # No number and no date is as long as that.
     return name if len(name.encode()) <= _LONGEST_NAME else f"{key}={_NO_NUMBER}"
+
+
+def _quick_folder() -> str | None:
+    """Return a folder in memory, or ``None`` for the usual place: a disk takes 50 times as long."""
+    return _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK | os.X_OK) else None
 
 
 def _open_sparse() -> tuple[int, str]:

@@ -183,14 +183,16 @@ def test_a_folder_that_may_not_be_written(mode):
         assert done.stderr == ""
 
 
-def test_somebody_else_holds_it(cache, tmp_path):
+def test_somebody_else_holds_it(tmp_path):
+    cache = DiskCache(tmp_path, patience=0.01)
     cache.put({KEY: b"data"})
-    with contextlib.closing(sqlite3.connect(database(tmp_path / "deep/cache"))) as direct:
+    with contextlib.closing(sqlite3.connect(database(tmp_path))) as direct:
         direct.execute("BEGIN EXCLUSIVE")
         assert cache.get([KEY]) == {}
         cache.put({b"x": b"y"})
         direct.rollback()
     assert cache.get([KEY, b"x"]) == {KEY: b"data"}
+    cache.close()
 
 
 FILL = """

@@ -7,6 +7,8 @@ import itertools
 import random
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from s3_servers import BUCKET
+from s3_servers import BUCKET, credentials
 
 from starling_py.catalog.catalog import FileCatalog
 from starling_py.catalog.errors import (
@@ -47,10 +49,12 @@ from starling_py.shuffle.errors import (
     BucketMissing,
     ObjectChanged,
     StoreDenied,
+    StoreError,
     StoreUnavailable,
 )
 from starling_py.shuffle.meter import metered
 from starling_py.shuffle.retry import RetryPolicy
+from starling_py.shuffle.s3_options import S3Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,6 +271,77 @@ def test_nobody_answers(cloud):
             catalog.names()
 
 
+DENIED = b"""<?xml version="1.0" encoding="UTF-8"?>
+<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"""
+
+
+class Denying(BaseHTTPRequestHandler):
+    """Refuses everything, or everything but listings, as S3 does."""
+
+    listing = b""
+
+    def do_GET(self) -> None:
+        listed = "list-type" in self.path and self.listing
+        body = self.listing if listed else DENIED
+        self.send_response(200 if listed else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+class DenyingObjects(Denying):
+    listing = b"""<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name>
+<IsTruncated>false</IsTruncated><Contents><Key>data/t.parquet</Key><Size>100</Size>
+<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>"e"</ETag></Contents>
+</ListBucketResult>"""
+
+
+@pytest.mark.parametrize("handler", [Denying, DenyingObjects])
+def test_access_denied_says_which_action_on_which_resource(handler):
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        options = S3Options(endpoint=f"http://127.0.0.1:{server.server_port}")
+        buckets = Buckets(options, credentials)
+        catalog = FileCatalog("s3://bucket/data", buckets=lambda: buckets)
+        try:
+            if handler is Denying:
+                with pytest.raises(StoreDenied, match=r"s3:ListBucket on s3://bucket is denied"):
+                    catalog.names()
+                with pytest.raises(StoreDenied, match=r"s3:ListBucket on s3://bucket is denied"):
+                    catalog.open_paths(("s3://bucket/data/*.parquet",), {})
+            else:
+                assert catalog.names() == ("t",)
+                with pytest.raises(
+                    StoreDenied, match=r"s3:GetObject on s3://bucket/data/t\.parquet is denied"
+                ):
+                    catalog.find("t")
+            with pytest.raises(StoreDenied, match=r"s3:GetObject on s3://bucket/x is denied"):
+                catalog.open_paths(("s3://bucket/x",), {})
+        finally:
+            catalog.close()
+            buckets.close()
+            server.shutdown()
+            thread.join()
+
+
+def test_keys_that_cannot_be_listed_are_said(write, cloud):
+    bucket = cloud.server.new_bucket()
+    data = write("f.parquet", "SELECT 1 AS x").read_bytes()
+    with contextlib.closing(cloud.server.client()) as client:
+        client.put_object(Bucket=bucket, Key="t//f.parquet", Body=data)
+    with pytest.raises(StoreError, match=r"t//f\.parquet"):
+        cloud.catalog(f"s3://{bucket}").find("t")
+
+
 def test_files_that_are_not_parquet(write, cloud):
     good = write("f.parquet", "SELECT range x FROM range(20000)").read_bytes()
     assert len(good) > 65536
@@ -356,19 +431,21 @@ def test_long_footers_take_two_requests(cloud, tmp_path):
     assert table.column_ranges("column_1499")[2].maximum == 1499
 
 
-def test_requests_for_many_files(write, ministack_cloud):
-    cloud = ministack_cloud
+def test_requests_for_many_files(write, ministack, make_proxy, make_cloud):
+    proxy = make_proxy(ministack)
+    cloud = make_cloud(proxy.server)
     data = write("f.parquet", "SELECT range AS x FROM range(100)").read_bytes()
     for number in range(120):
         cloud.put(f"t/p={number}/f.parquet", data)
     for expected in (120, 0):
         catalog = cloud.catalog(cloud.url)
-        before = cloud.buckets.meter.snapshot()
+        proxy.reset()
         with metered() as meter:
             assert catalog.find("t").rows == 12000
         asked = meter.snapshot()
         assert (asked.get, asked.list, asked.requests) == (expected, 2, expected + 2)
-        assert cloud.buckets.meter.snapshot() - before == asked
+        assert asked.bytes_in == expected * len(data)
+        assert proxy.counts() == asked
     with metered() as meter:
         catalog.refresh()
         catalog.find("t")
@@ -376,6 +453,18 @@ def test_requests_for_many_files(write, ministack_cloud):
     with metered() as meter:
         catalog.find("t")
     assert meter.snapshot().requests == 0
+
+
+def test_footers_are_read_in_parallel(write, ministack, make_proxy, make_cloud):
+    proxy = make_proxy(ministack, latency=0.05)
+    cloud = make_cloud(proxy.server)
+    data = write("f.parquet", "SELECT 1 AS x").read_bytes()
+    urls = [cloud.put(f"{number}.parquet", data) for number in range(64)]
+    proxy.reset()
+    cloud.catalog().open_paths((f"{cloud.url}/*.parquet",), {})
+    assert proxy.most_in_flight("get") > 8
+    cloud.catalog().open_paths(tuple(urls), {})
+    assert proxy.most_in_flight("head") > 8
 
 
 def test_several_patterns_are_counted(write, ministack_cloud):
