@@ -186,7 +186,10 @@ class S3Store:
         full = self._full(key)
         try:
             return self._lease.run(self._client.tail(full, length, etag))
-        except CorruptObject:  # no range of an empty object is valid
+        except (CorruptObject, StoreError) as error:
+            # No range of an empty object is valid: S3 says so, others answer in ways of their own.
+            if type(error) not in (CorruptObject, StoreError):
+                raise
             info = self._lease.run(self._client.head(full))
             if info.size:
                 raise
