@@ -15,10 +15,10 @@ QUERIES := tpch/queries
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo bench-tpch test fuzz lint types format clean distclean constraints
+.PHONY: help install demo bench-tpch bench-stragglers bench-shuffle test fuzz lint types format clean distclean constraints
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv with the engine, the TPC-H extra and the development tools
 
@@ -56,6 +56,14 @@ bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB o
 	  echo "== scale $(SCALE), --tasks $$tasks"; \
 	  $(BIN)/starling tpch verify --data $(DATA) --tasks $$tasks --workers $(WORKERS) --repeat 3 || exit; \
 	done
+
+bench-shuffle: $(INSTALLED) ## Measure the CPU time of partitioning and count the requests of shuffles
+	@for bench in $(wildcard tests/bench/throughput.py tests/bench/requests.py); do \
+	  $(BIN)/python $$bench || exit; \
+	done
+
+bench-stragglers: $(INSTALLED) ## Measure what mitigation of stragglers buys, on S3 behind a proxy that is slow at times
+	@$(BIN)/python tests/bench/stragglers.py
 
 test: $(INSTALLED) lint types ## Run lint, the format check, types and tests
 	@$(BIN)/pytest -n $(WORKERS)
