@@ -86,8 +86,8 @@ class RemoteFiles:
         bucket, prefix = bucket_and_key(url)
         start = f"{prefix}/" if prefix else ""
         # Without the folder's own path, in which nothing counts as hidden.
-        known = {info.key.removeprefix(start): info for info in self._list(bucket, start)}
-        keys = Tree(known).search(
+        known = _by_key(self._list(bucket, start), start)
+        keys = Tree({key: info.size for key, info in known.items()}).search(
             (ANY_DEPTH,),
             self._probe.matching,
             lambda name: not is_hidden(name),
@@ -145,8 +145,9 @@ class RemoteFiles:
         return found
 
     def _find(self, bucket: str, pattern: str, every: Iterable[ObjectInfo]) -> list[Listed]:
-        known = {info.key: info for info in every}
-        keys = Tree(known).search(pattern.split("/"), self._probe.matching)
+        known = _by_key(every)
+        tree = Tree({key: info.size for key, info in known.items()})
+        keys = tree.search(pattern.split("/"), self._probe.matching)
         return [_listed(bucket, known[key]) for key in keys]
 
     def _object(self, url: str, bucket: str, key: str) -> Listed | None:
@@ -164,6 +165,18 @@ class RemoteFiles:
         if self._buckets is None:
             raise NoFiles(f"cannot read s3://{bucket}: only local files can be read")
         return self._buckets()
+
+
+def _by_key(every: Iterable[ObjectInfo], start: str = "") -> dict[str, ObjectInfo]:
+    """Return objects by the rest of their keys.
+
+    What marks a folder comes without its slash, and may have the key of a file.
+    """
+    found: dict[str, ObjectInfo] = {}
+    for info in every:
+        if info.size or info.key.removeprefix(start) not in found:
+            found[info.key.removeprefix(start)] = info
+    return found
 
 
 def _listed(bucket: str, info: ObjectInfo, within: str = "") -> Listed:

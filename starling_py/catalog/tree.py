@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Matching = Callable[[str, Sequence[str]], set[str]]
 
@@ -37,15 +37,22 @@ def _any(_: str) -> bool:
 
 
 class Tree:
-    """Folders and files by their keys; a key with others below it is a folder only."""
+    """Folders and files by their keys.
 
-    def __init__(self, keys: Iterable[str]) -> None:
+    Parameters
+    ----------
+    sizes
+        Bytes of each file. Some tools mark a folder with an empty object of its name, which is
+        no file.
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
         self._folders: dict[str, _Folder] = {"": _Folder()}
-        for key in keys:
-            self._folder(_parent(key)).files.append(key)
-        for folder in self._folders.values():
-            # Some tools mark a folder with an empty object of its name.
-            folder.files = [key for key in folder.files if key not in self._folders]
+        for key in sizes:
+            self._folder(_parent(key))
+        for key, size in sizes.items():
+            if size or key not in self._folders:
+                self._folder(_parent(key)).files.append(key)
 
     def _folder(self, path: str) -> _Folder:
         found = self._folders.get(path)
