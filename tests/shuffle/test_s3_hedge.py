@@ -130,18 +130,20 @@ def test_the_second_may_ask_for_a_copy(server: Server, script: Script) -> None:
 
 
 def test_no_more_in_flight_than_allowed(server: Server, script: Script) -> None:
-    store = opened(server, HedgePolicy(latency=0.02, multiple=2.0, adaptive=False, in_flight=2))
-    script.faults.extend([SLOW] * 10)
-    begun = threading.Thread(
-        target=lambda: list(store.read_many([ReadRequest("k", ByteRange(n, 1)) for n in range(8)]))
-    )
-    begun.start()
-    wait_until(lambda: len(script.asked) == 10)
-    time.sleep(0.3)  # time enough for several more
-    assert script.in_flight == len(script.asked) == 10
-    assert store.meter.snapshot().hedges == 2
-    script.released.set()
-    begun.join(LIMIT)
+    policy = HedgePolicy(latency=0.02, multiple=2.0, adaptive=False, in_flight=2, share=1.0)
+    store = opened(server, policy)
+    script.faults.extend([SLOW] * 20)
+    with ThreadPoolExecutor(8) as pool:
+        reads = [pool.submit(store.get_range, "k", NINE) for _ in range(2)]
+        wait_until(lambda: len(script.asked) == 4)
+        # These bring an allowance of their own, which the bound withholds.
+        reads += [pool.submit(store.get_range, "k", NINE) for _ in range(6)]
+        wait_until(lambda: len(script.asked) == 10)
+        time.sleep(0.3)  # time enough for several more
+        assert script.in_flight == len(script.asked) == 10
+        assert store.meter.snapshot().hedges == 2
+        script.released.set()
+        assert {bytes(read.result(LIMIT)) for read in reads} == {DATA[3:12]}
     assert store.meter.snapshot().get == 10
     store.close()
 
