@@ -184,9 +184,21 @@ class S3Client:
 
     async def tail(self, key: str, length: int, etag: str | None = None) -> Got:
         """GET the last ``length`` bytes of an object that is not empty, or all that there are."""
+        return await self._edge(key, {"suffix": length}, length, etag)
 
+    async def start(self, key: str, length: int) -> Got:
+        """GET the first ``length`` bytes of an object that is not empty, or all that there are."""
+        return await self._edge(key, (0, length), length, None)
+
+    async def _edge(
+        self,
+        key: str,
+        wanted: tuple[int, int] | obstore.SuffixRange,
+        length: int,
+        etag: str | None,
+    ) -> Got:
         async def send(connect: _Connect) -> Got:
-            options: obstore.GetOptions = {"range": {"suffix": length}}
+            options: obstore.GetOptions = {"range": wanted}
             if etag is not None:
                 options["if_match"] = etag
             result = await self._obstore.get_async(connect(), key, options=options)

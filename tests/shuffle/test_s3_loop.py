@@ -17,7 +17,7 @@ from scripted_s3 import DATA, Fault, Script, Server, open_store, serving
 from starling_py.shuffle.errors import CredentialsExpired, ObjectMissing, StoreError
 from starling_py.shuffle.hedge_policy import HedgePolicy
 from starling_py.shuffle.meter import RequestCounts, metered
-from starling_py.shuffle.objects import ByteRange, ReadRequest
+from starling_py.shuffle.objects import Buffer, ByteRange, ReadRequest
 from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.s3_credentials import Credentials
 from starling_py.shuffle.s3_options import S3Options
@@ -226,13 +226,16 @@ class TestReadMany:
 
 
 def test_polling_ends(small: S3Store, script: Script) -> None:
+    def poll(seconds: float) -> list[Buffer]:
+        requests = [ReadRequest("k", ByteRange(1, 2))]
+        return list(small.read_many(requests, deadline=time.monotonic() + seconds))
+
     script.faults.extend([Fault(404, "NoSuchKey")] * 3)
-    found = small.poll_range("k", ByteRange(1, 2), time.monotonic() + LIMIT)
-    assert bytes(found) == DATA[1:3]
+    assert [bytes(data) for data in poll(LIMIT)] == [DATA[1:3]]
     assert len(script.asked) == 4
     script.faults.extend([Fault(404, "NoSuchKey")] * 1000)
     with pytest.raises(ObjectMissing):
-        small.poll_range("k", ByteRange(1, 2), time.monotonic() + 0.2)
+        poll(0.2)
     assert 5 < len(script.asked) < 30
 
 
