@@ -215,7 +215,7 @@ class TestFaults:
             assert raised.value.expected == len(DATA) - len(DATA) // 2  # the length is right
         assert ask(proxy, "GET", key)[2] == DATA
         proxy.reset(Listed([fault]))
-        # There is no body, so half of the head comes. If it ends there, its first line has said all.
+        # There is no body: half of the head comes. If it ends there, its first line has said all.
         failure = nullcontext() if fault is Fault.TRUNCATED else pytest.raises(StoreUnavailable)
         with closing(proxy.server.store("", retry=RetryPolicy(attempts=1))) as store, failure:
             store.put(key, [b"new"])
