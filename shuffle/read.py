@@ -49,7 +49,18 @@ _READS = 3
 
 
 def read_header(store: ObjectStore, key: str) -> ObjectHeader:
-    """Return the header of a shuffle object, with one request, or two if it is unusually long."""
+    """Return the header of a shuffle object, with one request, or two if it is unusually long.
+
+    One that arrives damaged is asked for again.
+    """
+    for _ in range(_READS - 1):
+        with contextlib.suppress(CorruptObject):
+            return _read_header(store, key)
+        store.meter.add(RequestCounts(retries=1))
+    return _read_header(store, key)
+
+
+def _read_header(store: ObjectStore, key: str) -> ObjectHeader:
     start = store.get_start(key, _HEADER_BYTES)
     end = decode_prefix(key, start)
     if end > len(start):

@@ -309,3 +309,23 @@ def test_a_header_that_is_unusually_long(store: ObjectStore) -> None:
     commit_partitions(store, key(0), producer(0), [wide, wide])
     assert len(read_header(store, key(0)).index.partitions) == 2
     assert read_runs(store, [PartitionRun(key(0), "first", 1, 2)]).equals(wide)
+
+
+def test_a_damaged_header_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path)
+    index = commit_partitions(store, key(0), producer(0), tables(0))
+    right = store.get_start
+    damaged = [2]
+
+    def flip(wanted: str, most: int) -> bytes:
+        data = bytearray(right(wanted, most))
+        damaged[0] -= 1
+        data[40] ^= damaged[0] >= 0
+        return bytes(data)
+
+    monkeypatch.setattr(store, "get_start", flip)
+    assert read_index(store, key(0)) == index
+    assert store.meter.snapshot().retries == 2
+    damaged[0] = 3
+    with pytest.raises(CorruptObject, match="checksum"):
+        read_index(store, key(0))
