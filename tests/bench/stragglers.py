@@ -2,7 +2,7 @@
 
 Run by ``make bench-stragglers``. A real server stands behind a proxy that adds 14 ms to every
 request, 2 s to 0.5 % of the GETs and 1 s to 30 % of the large PUTs, the same ones in every run.
-Each row of the table writes objects of 16 MiB, reads ranges of 256 KiB of them, and does more
+Each row of the table writes objects of 8 MiB, reads ranges of 256 KiB of them, and does more
 against stragglers than the row above.
 """
 
@@ -36,7 +36,7 @@ from s3_proxy import FaultProxy
 from s3_servers import S3Server, running_server
 
 MEBIBYTE = 1 << 20
-OBJECT = 16 * MEBIBYTE
+OBJECT = 8 * MEBIBYTE
 READ = 256 << 10
 LARGE = 8 * MEBIBYTE
 LATENCY = 0.014
@@ -113,7 +113,7 @@ def measure(server: S3Server, row: Row, reads: int, writes: int, seed: int) -> R
         def write(key: str) -> None:
             store.put_if_absent(key, [data])
             if row.doublewrite:
-                store.put(copy_key(key), [data])
+                store.put_if_absent(copy_key(key), [data])
 
         def read(number: int) -> float:
             key = keys[number % writes]
@@ -148,7 +148,7 @@ def measure(server: S3Server, row: Row, reads: int, writes: int, seed: int) -> R
 
 
 def show(results: list[Result], console: Console) -> None:
-    table = Table(title="256 KiB reads and 16 MiB writes, milliseconds")
+    table = Table(title="256 KiB reads and 8 MiB writes, milliseconds")
     table.add_column("mitigation", no_wrap=True)
     names = ("read p50", "p99", "p99.9", "p99.9/p50", "write p50", "p99", "total s", "requests")
     for name in (*names, "extra", "won"):
@@ -171,7 +171,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", default="ministack", choices=("ministack", "moto"))
     parser.add_argument("--reads", type=int, default=2000)
-    parser.add_argument("--writes", type=int, default=30)
+    parser.add_argument("--writes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, nargs="*", default=range(len(ROWS)))
     options = parser.parse_args()
