@@ -5,12 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starling_py.invokers.function_failures import (
-    Refusal,
-    function_failure,
-    lost_call,
-    refused_call,
-)
 from starling_py.worker.errors import (
     FunctionDenied,
     FunctionMismatch,
@@ -18,6 +12,12 @@ from starling_py.worker.errors import (
     FunctionThrottled,
     FunctionTooSmall,
     FunctionUnavailable,
+)
+from starling_py.worker.failures import (
+    Refusal,
+    function_failure,
+    lost_call,
+    refused_call,
 )
 from starling_py.worker.payload import VERSION
 from starling_py.worker.size import LEAST_FUNCTION

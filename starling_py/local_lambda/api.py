@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from starling_py.local_lambda.function import Throttled
 from starling_py.local_lambda.http import Response
-from starling_py.local_lambda.instance import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starling_py.local_lambda.function import LocalFunction
     from starling_py.local_lambda.http import Request
-    from starling_py.local_lambda.settings import Faults, Limits
+    from starling_py.local_lambda.settings import Faults, Limits, Service
 
 __all__ = ["Api"]
 
@@ -39,12 +38,16 @@ class Api:
     """Answers requests for functions by name."""
 
     def __init__(
-        self, functions: Mapping[str, LocalFunction], limits: Limits, faults: Faults, region: str
+        self,
+        functions: Mapping[str, LocalFunction],
+        limits: Limits,
+        faults: Faults,
+        service: Service,
     ) -> None:
         self._functions = functions
         self._limits = limits
         self._faults = faults
-        self._region = region
+        self._service = service
         self._random = secrets.SystemRandom()
         self._events: set[asyncio.Task[None]] = set()
 
@@ -62,7 +65,7 @@ class Api:
         name = found["name"].rpartition("function:")[2].partition(":")[0]
         function = self._functions.get(name)
         if function is None:
-            arn = self._arn(name)
+            arn = self._service.arn(name)
             return _error(404, "ResourceNotFoundException", f"Function not found: {arn}")
         if found["what"] == "configuration":
             return _json(200, self._configuration(function))
@@ -138,7 +141,8 @@ class Api:
     def _refused(self, action: str) -> Response | None:
         if action not in self._faults.denied:
             return None
-        text = f"User: arn:aws:iam::{ACCOUNT}:user/local is not authorized to perform: {action}"
+        user = f"arn:aws:iam::{self._service.account}:user/local"
+        text = f"User: {user} is not authorized to perform: {action}"
         return _error(403, "AccessDeniedException", text)
 
     def _account(self) -> Response:
@@ -161,7 +165,7 @@ class Api:
         shown = {k: v for k, v in settings.environment.items() if k not in secret}
         return {
             "FunctionName": settings.name,
-            "FunctionArn": self._arn(settings.name),
+            "FunctionArn": self._service.arn(settings.name),
             "Handler": settings.handler,
             "MemorySize": settings.memory,
             "Timeout": int(settings.timeout) or 1,
@@ -171,9 +175,6 @@ class Api:
             "PackageType": "Zip",
             "Environment": {"Variables": shown},
         }
-
-    def _arn(self, name: str) -> str:
-        return f"arn:aws:lambda:{self._region}:{ACCOUNT}:function:{name}"
 
 
 def _json(status: int, value: object, **headers: str) -> Response:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starling_py.local_lambda.code import Code
-    from starling_py.local_lambda.settings import Faults, FunctionSettings, Limits
+    from starling_py.local_lambda.settings import Faults, FunctionSettings, Limits, Service
 
 __all__ = ["Answered", "LocalFunction", "Throttled"]
 
@@ -63,7 +63,7 @@ class LocalFunction:
         *,
         code: Code,
         folder: Path,
-        region: str,
+        service: Service,
         changed: Callable[[], None],
     ) -> None:
         self.settings = settings
@@ -72,7 +72,7 @@ class LocalFunction:
         self._faults = faults
         self._code = code
         self._folder = folder
-        self._region = region
+        self._service = service
         self._changed = changed
         self._idle: list[Instance] = []
         self._ended: list[Instance] = []
@@ -194,7 +194,7 @@ class LocalFunction:
 
     def _new_instance(self) -> Instance:
         folder = self._folder / secrets.token_hex(8)
-        instance = Instance(self.settings, self._limits, self._code, folder, self._region)
+        instance = Instance(self.settings, self._limits, self._code, folder, self._service)
         self._instances.add(instance)
         return instance
 

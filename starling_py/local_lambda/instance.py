@@ -18,12 +18,10 @@ from starling_py.local_lambda.http import Listener, Request, Response
 
 if TYPE_CHECKING:
     from starling_py.local_lambda.code import Code
-    from starling_py.local_lambda.settings import FunctionSettings, Limits
+    from starling_py.local_lambda.settings import FunctionSettings, Limits, Service
 
-__all__ = ["ACCOUNT", "Instance"]
+__all__ = ["Instance"]
 
-ACCOUNT = "000000000000"
-"""The account that owns all functions here."""
 
 _T = TypeVar("_T")
 _API = "/2018-06-01/runtime"
@@ -55,13 +53,18 @@ class Instance:
     """
 
     def __init__(
-        self, settings: FunctionSettings, limits: Limits, code: Code, folder: Path, region: str
+        self,
+        settings: FunctionSettings,
+        limits: Limits,
+        code: Code,
+        folder: Path,
+        service: Service,
     ) -> None:
         self._settings = settings
         self._limits = limits
         self._code = code
         self._folder = folder
-        self._region = region
+        self._service = service
         self._listener = Listener(self._answer, limits.response_bytes)
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
@@ -190,7 +193,7 @@ class Instance:
         if call is None or call.ended.done():
             self._waiting = asyncio.get_running_loop().create_future()
             call = await self._waiting
-        arn = f"arn:aws:lambda:{self._region}:{ACCOUNT}:function:{self._settings.name}"
+        arn = self._service.arn(self._settings.name)
         return Response(
             200,
             call.payload,
@@ -219,8 +222,9 @@ class Instance:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         return {
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{version}",
-            "AWS_DEFAULT_REGION": self._region,
-            "AWS_REGION": self._region,
+            "AWS_ENDPOINT_URL_LAMBDA": self._service.endpoint,
+            "AWS_DEFAULT_REGION": self._service.region,
+            "AWS_REGION": self._service.region,
             **self._settings.environment,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory),
             "AWS_LAMBDA_FUNCTION_NAME": name,

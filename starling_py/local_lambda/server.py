@@ -13,7 +13,7 @@ from starling_py.local_lambda.api import Api
 from starling_py.local_lambda.code import prepare
 from starling_py.local_lambda.function import LocalFunction
 from starling_py.local_lambda.http import Listener
-from starling_py.local_lambda.settings import Faults, FunctionSettings, Limits
+from starling_py.local_lambda.settings import Faults, FunctionSettings, Limits, Service
 from starling_py.local_lambda.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class LocalLambda:
         self._settings = tuple(functions)
         self._limits = limits or Limits()
         self._faults = faults or Faults()
-        self._port = port
-        self._region = region
+        self._service = Service(region, port)
         self._parent = folder
         self._functions: dict[str, LocalFunction] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,7 +70,7 @@ class LocalLambda:
     @property
     def endpoint(self) -> str:
         """The URL of the service."""
-        return f"http://127.0.0.1:{self._port}"
+        return self._service.endpoint
 
     def statistics(self, name: str = "starling") -> Statistics:
         """Return what has happened to a function so far."""
@@ -108,16 +107,18 @@ class LocalLambda:
         self._stop = asyncio.Event()
         root = Path(tempfile.mkdtemp(prefix="starling-lambda-", dir=self._parent))
         self._watcher = Watcher(root)
-        api = Api(self._functions, self._limits, self._faults, self._region)
+        api = Api(self._functions, self._limits, self._faults, self._service)
         listener = Listener(api.answer, self._limits.request_bytes)
         looking: asyncio.Task[None] | None = None
         try:
             for number, settings in enumerate(self._settings):
                 self._functions[settings.name] = self._function(settings, root / str(number))
             try:
-                self._port = await listener.start(self._port)
+                self._service.port = await listener.start(self._service.port)
             except OSError as error:
-                raise UsageError(f"port {self._port} is not to be had: {error.strerror}") from error
+                raise UsageError(
+                    f"port {self._service.port} is not to be had: {error.strerror}"
+                ) from error
             looking = self._loop.create_task(self._look())
             self._started.set()
             await self._stop.wait()
@@ -139,7 +140,7 @@ class LocalLambda:
             self._faults,
             code=prepare(settings.bundle, folder / "code"),
             folder=folder,
-            region=self._region,
+            service=self._service,
             changed=self._tell,
         )
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Faults", "FunctionSettings", "Limits", "Statistics"]
+__all__ = ["Faults", "FunctionSettings", "Limits", "Service", "Statistics"]
 
 _MEGABYTE = 1 << 20
 
@@ -78,6 +78,23 @@ class Faults:
     unavailable: float = 0.0
     latency: float = 0.0
     denied: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Service:
+    """Where the service is; its port is known when it listens."""
+
+    region: str
+    port: int
+    account: str = "000000000000"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def arn(self, name: str) -> str:
+        """Return the full name of a function."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:function:{name}"
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from starling_py.operators.failures import typed_error
 from starling_py.operators.instance import Instance
 from starling_py.operators.task import TaskReport
 from starling_py.shuffle.buckets import Buckets
+from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.s3_credentials import environment_credentials
 from starling_py.worker.admission import admit, check_location
@@ -25,6 +26,7 @@ from starling_py.worker.payload import (
     Outcome,
     as_text,
     call_key,
+    decode_outcome,
     from_text,
     pack,
     unpack_spec,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from starling_py.shuffle.locations import S3Location
     from starling_py.shuffle.s3_credentials import Credentials
     from starling_py.shuffle.s3_options import S3Options
+    from starling_py.worker.fan_out import FanOut
 
 __all__ = ["SCRATCH_VARIABLE", "CallContext", "FunctionWorker"]
 
@@ -119,13 +122,32 @@ class FunctionWorker:
             threads=function_threads(mebibytes),
             memory_limit=instance_limit(mebibytes * _MEBIBYTE),
         )
+        others = self._start_others(call, ends_at)
         report = self._run(spec, store, call.data, ends_at)
-        packed = pack(report)
-        if len(packed) * 4 // 3 < CALL_LIMIT:
-            return Outcome(VERSION, report=as_text(packed))
-        key = call_key(spec.query, spec.nonce, "report")
-        store.put(key, [packed])
-        return Outcome(VERSION, report_key=key)
+        outcome = Outcome(
+            VERSION, report=as_text(pack(report)), others=_outcomes(others) if others else ()
+        )
+        body = msgspec.json.encode(outcome)
+        if len(body) < CALL_LIMIT:
+            return outcome
+        key = call_key(spec.query, spec.nonce, "outcome")
+        store.put(key, [body])
+        return Outcome(VERSION, outcome_key=key)
+
+    def _start_others(self, call: Invocation, ends_at: float) -> FanOut | None:
+        if not call.others:
+            return None
+        # Loaded when it is needed: most calls are of single tasks.
+        from starling_py.worker.fan_out import Callee, FanOut
+
+        bodies = [
+            msgspec.json.encode(structs.replace(call, spec=other, spec_key="", others=()))
+            for other in call.others
+        ]
+        credentials = environment_credentials(self._environment)()
+        others = FanOut(Callee.of(self._environment), bodies, credentials, ends_at - _LEAVE_SECONDS)
+        others.wait_until_sent()
+        return others
 
     def _run(self, spec: TaskSpec, store: S3Store, data: S3Options, ends_at: float) -> TaskReport:
         margin = min(_STOP_SECONDS, max(ends_at - time.time(), 0.0) / _STOP_SHARE)
@@ -200,6 +222,19 @@ def _invocation(event: object) -> Invocation:
     if bool(call.spec) == bool(call.spec_key):
         raise BadInvocation("the event has no spec, or two")
     return call
+
+
+def _outcomes(others: FanOut) -> tuple[Outcome, ...]:
+    return tuple(
+        (decode_outcome(answer) if isinstance(answer, bytes) else None)
+        or Outcome(
+            VERSION,
+            error=answer.record()
+            if isinstance(answer, StarlingError)
+            else FunctionMismatch("the function does not answer as Starling's do").record(),
+        )
+        for answer in others.answers()
+    )
 
 
 def _spec(call: Invocation, store: S3Store) -> TaskSpec:

@@ -23,6 +23,7 @@ __all__ = [
     "Outcome",
     "as_text",
     "call_key",
+    "decode_outcome",
     "from_text",
     "pack",
     "unpack_report",
@@ -49,7 +50,8 @@ _CODEC = "lz4"
 class Invocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A task for a function. The spec is text of :func:`as_text`, or packed under ``spec_key``.
 
-    ``store`` is where the query's objects are, and ``data`` how scans reach S3.
+    ``store`` is where the query's objects are, and ``data`` how scans reach S3. ``others`` are
+    specs, as text, for which the function calls itself, once for each, before its own task.
     """
 
     version: str
@@ -57,17 +59,24 @@ class Invocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: S3Options
     spec: str = ""
     spec_key: str = ""
+    others: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a function answers: a report, where to find it, or why there is none."""
+    """What a function answers: a report, or why there is none.
+
+    ``others`` are the answers of the functions that it has called. With ``outcome_key`` all of that
+    is in the store, as JSON.
+    """
 
     version: str
     report: str = ""
-    report_key: str = ""
+    outcome_key: str = ""
     error: ErrorRecord | None = None
+    others: tuple[Outcome, ...] = ()
 
 
+_OUTCOME: msgspec.json.Decoder[Outcome] = msgspec.json.Decoder(Outcome)
 _ENCODER = msgspec.msgpack.Encoder()
 _SPEC: msgspec.msgpack.Decoder[TaskSpec] = msgspec.msgpack.Decoder(TaskSpec)
 _REPORT: msgspec.msgpack.Decoder[TaskReport] = msgspec.msgpack.Decoder(TaskReport)
@@ -75,7 +84,7 @@ _T = TypeVar("_T")
 
 
 def call_key(query: str, nonce: str, kind: str) -> str:
-    """Return where a spec or report that is too large for a call is kept."""
+    """Return where a spec or outcome that is too large for a call is kept."""
     return f"{query}/call/{nonce}.{kind}"
 
 
@@ -125,6 +134,14 @@ def unpack_report(packed: bytes) -> TaskReport:
         If it is damaged, too large or no report.
     """
     return _unpack(packed, _REPORT)
+
+
+def decode_outcome(body: bytes) -> Outcome | None:
+    """Return what a function of any version of Starling's answered, or ``None`` for another's."""
+    try:
+        return _OUTCOME.decode(body)
+    except msgspec.DecodeError:
+        return None
 
 
 def _unpack(packed: bytes, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
