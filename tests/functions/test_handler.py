@@ -77,7 +77,7 @@ class Called:
     def refused(self, event: object) -> str:
         outcome = self.answer(event)
         assert outcome.error is not None
-        assert outcome.report == outcome.report_key == ""
+        assert outcome.report == outcome.outcome_key == ""
         assert outcome.error.code == BadInvocation.code
         return outcome.error.message
 

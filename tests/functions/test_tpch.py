@@ -52,8 +52,9 @@ def on_functions(place, monkeypatch, tmp_path):
     return use
 
 
-@pytest.mark.parametrize("inline", [True, False], ids=["payload", "store"])
-@pytest.mark.parametrize("faults", [False, True], ids=["well", "faults"])
+@pytest.mark.parametrize(
+    ("faults", "inline"), [(False, False), (True, True)], ids=["well", "faults"]
+)
 def test_tpch(place, on_functions, tpch_folder, tpch_url, monkeypatch, faults, inline):
     if not inline:
         # At this scale nearly everything would travel in the reports.
