@@ -95,6 +95,7 @@ class FunctionClient:
                 "boto3 is not installed", hint="pip install 'starling-py[lambda]'"
             ) from error
         self._name = name
+        self._facts: FunctionFacts | None = None
         self._lost = botocore.exceptions.BotoCoreError
         self._refused = botocore.exceptions.ClientError
         config = botocore.config.Config(
@@ -118,13 +119,18 @@ class FunctionClient:
         return self._name
 
     def facts(self) -> FunctionFacts:
-        """Return what the function is like.
+        """Return what the function is like, as it was when this was first asked.
 
         Raises
         ------
         StarlingError
             If it cannot be asked, or is none that this client can use.
         """
+        if self._facts is None:
+            self._facts = self._look()
+        return self._facts
+
+    def _look(self) -> FunctionFacts:
         found = self._ask(
             "lambda:GetFunctionConfiguration",
             lambda: self._client.get_function_configuration(FunctionName=self._name),
