@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import msgspec
 import pyarrow as pa
 from pyarrow import ipc
 
+from starling_py.shuffle.checksum import crc32
 from starling_py.shuffle.errors import CorruptObject
 from starling_py.shuffle.index import Codec, ObjectIndex, PartitionEntry
 from starling_py.shuffle.partition import PARTITION_FUNCTION
@@ -101,7 +101,7 @@ class _Parts:
         if part.nbytes:
             self.parts.append(part)
             self.size += part.nbytes
-            self.crc = zlib.crc32(part, self.crc)
+            self.crc = crc32(part, self.crc)
         return part.nbytes
 
     def writable(self) -> bool:
@@ -199,8 +199,8 @@ def encode_object(
             padding,
         )
     )
-    start = _PREFIX.pack(_MAGIC, _VERSION, 0, len(header), zlib.crc32(header), offset)
-    parts: list[Buffer] = [start + _LENGTH.pack(zlib.crc32(start)) + header]
+    start = _PREFIX.pack(_MAGIC, _VERSION, 0, len(header), crc32(header), offset)
+    parts: list[Buffer] = [start + _LENGTH.pack(crc32(start)) + header]
     for sink in encoded:
         parts.extend(sink.parts)
     return EncodedObject(ObjectIndex(producer.nonce, tuple(entries)), tuple(parts), offset)
@@ -229,7 +229,7 @@ def decode_prefix(key: str, data: Buffer) -> int:
     if magic != _MAGIC:
         raise CorruptObject(f"{key} is not a shuffle object: it starts with {magic!r}")
     view = memoryview(data)[:PREFIX_BYTES]
-    if (zlib.crc32(view[: _PREFIX.size]),) != _LENGTH.unpack_from(view, _PREFIX.size):
+    if (crc32(view[: _PREFIX.size]),) != _LENGTH.unpack_from(view, _PREFIX.size):
         raise CorruptObject(f"{key}: the prefix does not match its checksum")
     if version != _VERSION or flags:
         raise CorruptObject(f"{key}: format version {version} is not known")
@@ -242,7 +242,7 @@ def decode_header(key: str, data: Buffer) -> ObjectHeader:
     view = memoryview(data)[:end]
     if len(view) < end:
         raise CorruptObject(f"{key}: the header has {end} bytes, {len(view)} are there")
-    if zlib.crc32(view[PREFIX_BYTES:]) != _PREFIX.unpack_from(data)[4]:
+    if crc32(view[PREFIX_BYTES:]) != _PREFIX.unpack_from(data)[4]:
         raise CorruptObject(f"{key}: the header does not match its checksum")
     try:
         return _parse_header(view)
@@ -299,7 +299,7 @@ def decode_partition(key: str, number: int, entry: PartitionEntry, data: Buffer)
         raise CorruptObject(
             f"{key}: partition {number} has {entry.length} bytes, {len(data)} are there"
         )
-    if zlib.crc32(data) != entry.crc:
+    if crc32(data) != entry.crc:
         raise CorruptObject(f"{key}: partition {number} does not match its checksum")
     if not entry.length:
         if entry.rows:

@@ -7,10 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import pytest
+from s3_servers import S3Server
 
 from starling_py.tpch.generate import generate
 
@@ -23,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[list[str]]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    lines = [line for block in blocks("sh") for line in block.replace("\\\n", "").splitlines()]
     parsed = [shlex.split(line, comments=True) for line in lines]
     return [words for words in parsed if words and words[0] == "starling"]
 
@@ -40,7 +42,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(arguments: list[str], place: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def on_s3(place: Path, moto: S3Server) -> dict[str, str]:
+    """Put the tables into the bucket that README speaks of, and return how to get there."""
+    with closing(moto.client()) as client:
+        client.create_bucket(Bucket="bucket")
+        for path in (place / "data").rglob("*.parquet"):
+            key = str(path.relative_to(place / "data"))
+            client.put_object(Bucket="bucket", Key=key, Body=path.read_bytes())
+    return moto.environment()
+
+
+def run(arguments: list[str], place: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         arguments,
         cwd=place,
@@ -48,7 +61,7 @@ def run(arguments: list[str], place: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
         check=False,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": "200"} | environment,
     )
 
 
@@ -58,12 +71,13 @@ def test_the_commands_are_found():
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_a_command_works(words: list[str], place: Path):
+def test_a_command_works(words: list[str], place: Path, request: pytest.FixtureRequest):
     # The folder holds a smaller scale than README generates; generating twice is refused.
     if words[1:3] == ["tpch", "generate"]:
         words = [*words, "--overwrite"]
         words[words.index("--scale") + 1] = "0.001"
-    done = run([str(Path(sys.executable).with_name(words[0])), *words[1:]], place)
+    reach = request.getfixturevalue("on_s3") if "s3://" in " ".join(words) else {}
+    done = run([str(Path(sys.executable).with_name(words[0])), *words[1:]], place, **reach)
     assert done.returncode == 0, done.stdout + done.stderr
     if "--output" in words and words[1] == "query":
         written = place / words[words.index("--output") + 1]
