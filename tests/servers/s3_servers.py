@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from starling_py.shuffle.hedge_policy import HedgePolicy
 from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.s3_credentials import Credentials
 from starling_py.shuffle.s3_options import S3Options
+from starling_py.shuffle.write_policy import WritePolicy
 
 S3_SERVERS = ("moto", "ministack")
 BUCKET = "starling-tests"
@@ -49,6 +51,12 @@ class S3Server:
             prefix if prefix is not None else self.new_prefix(),
             self.options(**options),
             credentials=credentials,
+        )
+
+    def exact_store(self, **options: Any) -> S3Store:
+        """Return a store that sends no request twice because the first one was slow."""
+        return self.store(
+            hedge=HedgePolicy(enabled=False), write=WritePolicy(enabled=False), **options
         )
 
     def new_prefix(self) -> str:
