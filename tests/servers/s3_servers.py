@@ -53,11 +53,15 @@ class S3Server:
             credentials=credentials,
         )
 
+    def exact_options(self, **options: Any) -> S3Options:
+        """Return how to reach the server and send nothing twice because it was slow."""
+        exact = {"hedge": HedgePolicy(enabled=False), "write": WritePolicy(enabled=False)}
+        return self.options(**exact, **options)
+
     def exact_store(self, **options: Any) -> S3Store:
-        """Return a store that sends no request twice because the first one was slow."""
-        return self.store(
-            hedge=HedgePolicy(enabled=False), write=WritePolicy(enabled=False), **options
-        )
+        """Return a store of ``exact_options``, below a prefix that nobody else uses."""
+        made = self.exact_options(**options)
+        return S3Store(BUCKET, self.new_prefix(), made, credentials=credentials)
 
     def new_prefix(self) -> str:
         """Return a prefix that nobody else uses."""
