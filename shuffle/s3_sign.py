@@ -1,4 +1,4 @@
-"""Signing a request to S3 in its headers: AWS Signature Version 4. Pure functions."""
+"""Signing a request to AWS in its headers: AWS Signature Version 4. Pure functions."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def sign(
     credentials: Credentials,
     region: str,
     now: datetime,
+    service: str = "s3",
 ) -> dict[str, str]:
     """Return ``headers`` and those that sign them.
 
@@ -72,6 +73,8 @@ def sign(
         Percent-encoded, in order of its names, each with an equals sign.
     now
         The time in UTC. The store refuses it when it is a quarter of an hour off.
+    service
+        For others than S3 a path that has anything to encode is encoded twice where it is signed.
     """
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     signed = {**headers, "x-amz-content-sha256": payload, "x-amz-date": stamp}
@@ -82,7 +85,7 @@ def sign(
     lines = [f"{name}:{' '.join(signed[name].split())}\n" for name in names]
     listed = ";".join(names)
     request = "\n".join((method, path, query, "".join(lines), listed, payload))
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = "\n".join((_ALGORITHM, stamp, scope, hashlib.sha256(request.encode()).hexdigest()))
     key = f"AWS4{credentials.secret_key}".encode()
     for part in (*scope.split("/"), text):
