@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starling_py.invokers.process import WorkerProcess
 from starling_py.operators.errors import WorkerDied
 from starling_py.shuffle.locations import S3Location, open_location
+from starling_py.worker.size import instance_limit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,19 +19,6 @@ if TYPE_CHECKING:
     from starling_py.shuffle.objects import ObjectStore
 
 __all__ = ["ProcessInvoker", "instance_limit"]
-
-_MEBIBYTE = 1 << 20
-_RUNTIME = 180 * _MEBIBYTE
-_LEAST_LIMIT = 64 * _MEBIBYTE
-
-
-def instance_limit(size: int) -> int:
-    """Return the memory limit of the DuckDB in a worker process of ``size`` bytes.
-
-    Python, its libraries and what DuckDB uses beyond its limit take 180 MiB; of the rest half is
-    for the output, which is there twice while it is cut into partitions.
-    """
-    return max((size - _RUNTIME) // 2, _LEAST_LIMIT)
 
 
 class ProcessInvoker:
