@@ -19,6 +19,7 @@ from starling_py.deploy.errors import BundleTooLarge, DeployError
 from starling_py.deploy.modules import needed_modules
 from starling_py.deploy.platform import Platform
 from starling_py.deploy.wheels import fetch_wheels
+from starling_py.worker.payload import RELEASE, VERSION
 
 if TYPE_CHECKING:
     import io
@@ -47,7 +48,7 @@ _OTHER_DATA = re.compile(r"[^/]+\.data/.*")
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a bundle is, as it says itself."""
+    """What a bundle is, as it says itself; ``version`` is what a client compares with its own."""
 
     version: str
     handler: str
@@ -102,11 +103,9 @@ def build_bundle(
     BundleTooLarge
         If the bundle is too large for a function, with a table of what is in it.
     """
-    from starling_py import __version__
-
     requirements = contents.requirements(platform.python)
     manifest = Manifest(
-        __version__, contents.handler, platform.architecture, platform.version, requirements
+        VERSION, contents.handler, platform.architecture, platform.version, requirements
     )
     modules = needed_modules(contents.modules)
     wheels = fetch_wheels(requirements, platform, cache)
@@ -207,9 +206,9 @@ def _members(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents in an order that does not depend on the file system."""
     yield _MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    # `starling_py.__version__` is what a function and its client compare.
-    metadata = f"Metadata-Version: 2.1\nName: starling-py\nVersion: {manifest.version}\n"
-    yield f"starling_py-{manifest.version}.dist-info/METADATA", metadata.encode()
+    # `starling_py.__version__` is looked up there.
+    metadata = f"Metadata-Version: 2.1\nName: starling-py\nVersion: {RELEASE}\n"
+    yield f"starling_py-{RELEASE}.dist-info/METADATA", metadata.encode()
     for name, path in modules.items():
         yield name, path.read_bytes()
     for wheel in wheels:
