@@ -24,6 +24,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "cleanup": "starling_py.cli.cleanup:cleanup",
     "explain": "starling_py.cli.explain:explain",
+    "lambda": "starling_py.cli.lambda_:lambda_",
     "query": "starling_py.cli.query:query",
     "tables": "starling_py.cli.tables:tables",
 }

@@ -11,7 +11,6 @@ from starling_py.invokers.function_failures import (
     lost_call,
     refused_call,
 )
-from starling_py.shuffle.errors import StarlingError
 from starling_py.worker.errors import (
     FunctionDenied,
     FunctionMismatch,
@@ -25,6 +24,8 @@ from starling_py.worker.size import LEAST_FUNCTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from starling_py.shuffle.errors import StarlingError
 
 __all__ = ["VERSION_VARIABLE", "CallRefused", "FunctionClient", "FunctionFacts", "mismatch"]
 
