@@ -97,17 +97,17 @@ class Bucket:
                 hint="name a bucket without versioning, or one that is not there yet",
             )
 
-    def upload(self, path: Path, digest: str) -> str:
-        """Put a bundle under its hash, unless it is there; return its key."""
-        key = f"{self.code}{digest[:32]}.zip"
-        if key in dict(self.objects(key)):
-            return key
+    def code_key(self, digest: str) -> str:
+        """Return the key of the bundle with this hash."""
+        return f"{self.code}{digest[:32]}.zip"
+
+    def upload(self, path: Path, key: str) -> None:
+        """Put a bundle under its key."""
         extra = {}
         if self._kms_key:
             extra = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._kms_key}
         with self._aws.translated("s3:PutObject"):
             self._aws.client("s3").upload_file(str(path), self._name, key, ExtraArgs=extra)
-        return key
 
     def ensure_expiry(self) -> None:
         """See to it that scratch objects expire after a day; other rules stay as they are."""

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from starling_py.catalog.errors import UsageError
+from starling_py.deploy.bytecode import can_compile, compiled
 from starling_py.deploy.contents import WORKER, Contents, is_needed
 from starling_py.deploy.errors import BundleTooLarge, DeployError
 from starling_py.deploy.modules import needed_modules
@@ -55,6 +57,7 @@ class Manifest(msgspec.Struct, frozen=True):
     architecture: str
     python: str
     requirements: tuple[str, ...]
+    bytecode: bool = False
 
     @property
     def platform(self) -> Platform:
@@ -94,39 +97,43 @@ def build_bundle(
     """Write a bundle for a platform to ``path``, whatever this machine is.
 
     The file appears when it is complete. Its bytes depend on the sources of this package, the
-    versions of the dependencies and zlib, and on nothing else.
+    versions of the dependencies and zlib, and on whether this interpreter is of the platform's
+    version: compiled modules go in then, which are ready sooner.
 
     Raises
     ------
+    UsageError
+        If there is no folder for the file.
     WheelsMissing
         If the dependencies cannot be had.
     BundleTooLarge
         If the bundle is too large for a function, with a table of what is in it.
     """
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}")
     requirements = contents.requirements(platform.python)
     manifest = Manifest(
-        VERSION, contents.handler, platform.architecture, platform.version, requirements
+        VERSION,
+        contents.handler,
+        platform.architecture,
+        platform.version,
+        requirements,
+        can_compile(platform),
     )
     modules = needed_modules(contents.modules)
     wheels = fetch_wheels(requirements, platform, cache)
-    sizes = _sizes(
-        [
-            *((name, file.stat().st_size) for name, file in modules.items()),
-            *((name, size) for wheel in wheels for name, size in _wheel_sizes(wheel)),
-        ]
-    )
-    check_size(sizes, limit)
     descriptor, written = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            count = _write(file, _members(manifest, modules, wheels))
+            sizes = _write(file, _members(manifest, modules, wheels))
+        check_size(_sums(sizes), limit)
         # mkstemp lets nobody else read.
         Path(written).chmod(0o644)
         Path(written).replace(path)
     except BaseException:
         Path(written).unlink(missing_ok=True)
         raise
-    return _described(path, manifest, count, sizes)
+    return _described(path, manifest, sizes)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -145,7 +152,7 @@ def read_bundle(path: Path) -> Bundle:
         raise DeployError(
             f"{path} is not a bundle", hint="make one with `starling lambda build`"
         ) from error
-    return _described(path, manifest, len(entries), _sizes(entries))
+    return _described(path, manifest, entries)
 
 
 def check_size(sizes: tuple[tuple[str, int], ...], limit: int = LIMIT) -> None:
@@ -166,20 +173,18 @@ def size_table(sizes: tuple[tuple[str, int], ...]) -> str:
     return "\n".join(f"  {name:<{width}}  {size / (1 << 20):>7.1f} MiB" for name, size in rows)
 
 
-def _described(
-    path: Path, manifest: Manifest, files: int, sizes: tuple[tuple[str, int], ...]
-) -> Bundle:
+def _described(path: Path, manifest: Manifest, entries: list[tuple[str, int]]) -> Bundle:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Bundle(path, manifest, digest, files, path.stat().st_size, sizes)
+    return Bundle(path, manifest, digest, len(entries), path.stat().st_size, _sums(entries))
 
 
-def _sizes(entries: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+def _sums(entries: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
     sums: Counter[str] = Counter()
     for name, size in entries:
-        top = name.split("/")[0]
+        top, _, rest = name.removeprefix("__pycache__/").partition("/")
         # duckdb's library stands beside its package.
-        package = top.split(".")[0] if top.endswith((".so", ".py")) else top
+        package = top.split(".")[0] if not rest else top
         sums[package.split("-")[0].lstrip("_")] += size
     return tuple(sorted(sums.items(), key=lambda each: (-each[1], each[0])))
 
@@ -196,29 +201,32 @@ def _wheel_files(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInf
             yield name, entry
 
 
-def _wheel_sizes(wheel: Path) -> list[tuple[str, int]]:
-    with zipfile.ZipFile(wheel) as archive:
-        return [(name, entry.file_size) for name, entry in _wheel_files(archive)]
-
-
 def _members(
     manifest: Manifest, modules: dict[str, Path], wheels: Iterable[Path]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents in an order that does not depend on the file system."""
+    sources: dict[str, bytes] = {}
     yield _MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     # `starling_py.__version__` is looked up there.
     metadata = f"Metadata-Version: 2.1\nName: starling-py\nVersion: {RELEASE}\n"
     yield f"starling_py-{RELEASE}.dist-info/METADATA", metadata.encode()
     for name, path in modules.items():
-        yield name, path.read_bytes()
+        sources[name] = path.read_bytes()
+        yield name, sources[name]
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             for name, entry in sorted(_wheel_files(archive), key=lambda each: each[0]):
-                yield name, archive.read(entry)
+                data = archive.read(entry)
+                if name.endswith(".py"):
+                    sources[name] = data
+                yield name, data
+    if manifest.bytecode:
+        yield from compiled(sources)
 
 
-def _write(file: io.BufferedWriter, members: Iterator[tuple[str, bytes]]) -> int:
-    count = 0
+def _write(file: io.BufferedWriter, members: Iterator[tuple[str, bytes]]) -> list[tuple[str, int]]:
+    """Write a zip file; return names and sizes."""
+    written = []
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
         for name, data in members:
             entry = zipfile.ZipInfo(name, _WRITTEN)
@@ -226,5 +234,5 @@ def _write(file: io.BufferedWriter, members: Iterator[tuple[str, bytes]]) -> int
             entry.create_system = _UNIX
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
-            count += 1
-    return count
+            written.append((name, len(data)))
+    return written

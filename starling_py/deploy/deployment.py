@@ -116,9 +116,11 @@ def deploy(
             # Lambda takes code from a bucket of its own region: this one, once it is made.
             stack.apply(text, parameters(""))
         bucket.ensure_expiry()
-        if told:
-            told(f"uploading {bundle.zipped / 1e6:.0f} MB of code")
-        key = bucket.upload(bundle.path, bundle.digest)
+        key = bucket.code_key(bundle.digest)
+        if key not in dict(bucket.objects(key)):
+            if told:
+                told(f"uploading {bundle.zipped / 1e6:.0f} MB of code")
+            bucket.upload(bundle.path, key)
         stack.apply(text, parameters(key))
         bucket.empty(keep=key)
     except StarlingError:
