@@ -30,13 +30,13 @@ _TIMEOUT = 30
 _ATTEMPTS = 5
 
 
-def code_of(error: Exception) -> str:
+def code_of(error: BaseException) -> str:
     """Return the code of an error that a service answered, or nothing."""
     response = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def status_of(error: Exception) -> int:
+def status_of(error: BaseException) -> int:
     """Return the HTTP status of an error that a service answered, or 0."""
     response = getattr(error, "response", None) or {}
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -54,6 +54,7 @@ class Aws:
     def __init__(self, region: str | None = None, profile: str | None = None) -> None:
         try:
             import boto3
+            import boto3.exceptions
             import botocore.config
             import botocore.exceptions
         except ImportError as error:
@@ -62,6 +63,7 @@ class Aws:
             ) from error
         found = options_from_environment(os.environ)
         self._exceptions = botocore.exceptions
+        self._upload_failed = boto3.exceptions.S3UploadFailedError
         self._config = botocore.config.Config(
             connect_timeout=_TIMEOUT,
             read_timeout=_TIMEOUT,
@@ -130,6 +132,8 @@ class Aws:
             raise CredentialsExpired("the AWS credentials have expired", hint=_LOGIN) from error
         except kinds.ClientError as error:
             raise _told(error, action) from error
+        except self._upload_failed as error:
+            raise _told(error.__context__ or error, action) from error
         except kinds.BotoCoreError as error:
             raise DeployError(
                 f"AWS cannot be asked{f' for {action}' if action else ''}: {type(error).__name__}",
@@ -143,7 +147,7 @@ class Aws:
             client.close()
 
 
-def _told(error: Exception, action: str) -> Exception:
+def _told(error: BaseException, action: str) -> Exception:
     code = code_of(error)
     if code in _EXPIRED:
         return CredentialsExpired("the AWS credentials have expired", hint=_LOGIN)

@@ -123,7 +123,7 @@ def deploy(
             bucket.upload(bundle.path, key)
         stack.apply(text, parameters(key))
         bucket.empty(keep=key)
-    except StarlingError:
+    except (StarlingError, OSError):
         if not before:
             with suppress(StarlingError):
                 _remove(aws, stack, bucket, created=creates, function="")

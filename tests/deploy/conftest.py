@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -47,19 +47,24 @@ def unpacked(built: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def small_bundle(folder: Path, name: str = "small.zip", **changes: object) -> Bundle:
-    """Return a bundle that says what it is and does nothing."""
-    manifest = Manifest(VERSION, WORKER.handler, "arm64", "3.13", ())
-    manifest = msgspec.structs.replace(manifest, **changes)
-    path = folder / name
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("starling-bundle.json", msgspec.json.encode(manifest))
-    return read_bundle(path)
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """Make bundles that say what they are and do nothing."""
+
+    def make(name: str = "small.zip", **changes: object) -> Bundle:
+        manifest = Manifest(VERSION, WORKER.handler, "arm64", "3.13", ())
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            text = msgspec.json.encode(msgspec.structs.replace(manifest, **changes))
+            archive.writestr("starling-bundle.json", text)
+        return read_bundle(path)
+
+    return make
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Bundle:
-    return small_bundle(tmp_path)
+def small(make_bundle: Callable[..., Bundle]) -> Bundle:
+    return make_bundle()
 
 
 @pytest.fixture
