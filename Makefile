@@ -6,6 +6,8 @@ SCALE ?= 0.1
 DATA ?= data/tpch-$(SCALE)
 WORKERS ?= 2
 EXAMPLES ?= 2000
+CHAOS_SCALE ?= 0.1
+SEED ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,10 +17,10 @@ QUERIES := tpch/queries
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo bench-tpch test fuzz lint types format clean distclean constraints
+.PHONY: help install demo bench-tpch bench-stragglers bench-shuffle test chaos fuzz lint types format clean distclean constraints
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv with the engine, the TPC-H extra and the development tools
 
@@ -57,8 +59,17 @@ bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB o
 	  $(BIN)/starling tpch verify --data $(DATA) --tasks $$tasks --workers $(WORKERS) --repeat 3 || exit; \
 	done
 
+bench-shuffle: $(INSTALLED) ## Measure the CPU time of partitioning and count the requests of shuffles
+	@for bench in throughput requests; do $(BIN)/python tests/bench/$$bench.py || exit; done
+
+bench-stragglers: $(INSTALLED) ## Measure what mitigation of stragglers buys, on S3 behind a proxy that is slow at times
+	@$(BIN)/python tests/bench/stragglers.py
+
 test: $(INSTALLED) lint types ## Run lint, the format check, types and tests
 	@$(BIN)/pytest -n $(WORKERS)
+
+chaos: $(INSTALLED) ## Run the 22 TPC-H queries at scale 0.1 on S3 while one request in twenty fails (SEED=3)
+	@CHAOS_SCALE=$(CHAOS_SCALE) CHAOS_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) tests/s3/test_queries.py -k tpch --timeout 1800
 
 fuzz: $(INSTALLED) ## Compare EXAMPLES=2000 new random statements with DuckDB
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/planner/test_random_queries.py

@@ -43,6 +43,7 @@ def bound_inputs(
     check: Callable[[], None],
     *,
     in_text: bool = False,
+    reader: int = 0,
 ) -> Iterator[BoundInputs]:
     """Bind ``inputs``; afterwards nothing of them is left.
 
@@ -53,6 +54,8 @@ def bound_inputs(
     in_text
         Put scans in front of the statement instead of making views of them: DuckDB binds a view
         once more than the statement, and opens its files each time.
+    reader
+        The number of the task among those that read the same outputs.
     """
     undo: list[Callable[[], object]] = []
     texts: list[str] = []
@@ -69,7 +72,7 @@ def bound_inputs(
                     undo.append(_dropper(connection, _view(wanted.name)))
                 rows += sum(file.last_row - file.first_row for file in wanted.files)
             else:
-                rows += _bind_shuffle(connection, store, wanted, undo)
+                rows += _bind_shuffle(connection, store, wanted, undo, reader)
         yield BoundInputs(rows, f"WITH {', '.join(texts)} " if texts else "")
     finally:
         for step in reversed(undo):
@@ -114,10 +117,11 @@ def _bind_shuffle(
     store: ObjectStore,
     shuffled: ShuffleInput,
     undo: list[Callable[[], object]],
+    reader: int,
 ) -> int:
     # A table in memory can be scanned any number of times, so ``reads`` makes no difference.
     columns = shuffled.columns
-    table = read_runs(store, shuffled.runs) if shuffled.runs else None
+    table = read_runs(store, shuffled.runs, reader=reader) if shuffled.runs else None
     if table is None or table.num_rows == 0:
         empty = empty_relation((column.name, column.type) for column in columns)
         _run(connection, f"CREATE OR REPLACE VIEW {_view(shuffled.name)} AS {empty}")

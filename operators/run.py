@@ -155,7 +155,12 @@ class _Work:
     def _run(self, *, in_text: bool) -> list[pa.Table]:
         spec = self.spec
         with bound_inputs(
-            self.connection, self.store, spec.inputs, self.check, in_text=in_text
+            self.connection,
+            self.store,
+            spec.inputs,
+            self.check,
+            in_text=in_text,
+            reader=spec.task,
         ) as bound:
             self.rows_in = bound.rows
             self.watch.lap("input")

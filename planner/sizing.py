@@ -165,6 +165,10 @@ def _ranges(pieces: Sequence[tuple[KeptRowGroup, int, int]]) -> tuple[FileRange,
         else:
             made.append((item.file, first, first + rows))
     return tuple(
-        FileRange(encode_path(f.path), f.size, f.mtime_ns, f.rows, first, last, f.hive)
+        FileRange(
+            *(encode_path(f.path), f.size, f.mtime_ns, f.rows, first, last, f.hive),
+            etag=f.etag,
+            footer=f.footer,
+        )
         for f, first, last in made
     )

@@ -53,6 +53,9 @@ class RowGroup:
 class DataFile:
     """One Parquet file of a table. ``size`` and ``mtime_ns`` detect a change during a query.
 
+    For a file on S3, whose path is ``s3://bucket/key``, ``etag`` does so instead of ``mtime_ns``,
+    and its last ``footer`` bytes are its footer, with length and magic.
+
     ``hive`` holds, in the order of the table's hive columns, the text of the folder's value
     (percent-decoded), or ``None`` for ``__HIVE_DEFAULT_PARTITION__``.
     """
@@ -63,6 +66,8 @@ class DataFile:
     rows: int
     row_groups: tuple[RowGroup, ...]
     hive: tuple[str | None, ...] = ()
+    etag: str = ""
+    footer: int = 0
 
 
 @dataclass(frozen=True, slots=True)

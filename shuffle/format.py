@@ -52,6 +52,8 @@ _FIXED = struct.Struct("<IIBxxxI")  # stage, task, codec, number of partitions
 _ENTRY = struct.Struct("<QQQI")  # offset, length, rows, CRC
 _LENGTH = struct.Struct("<I")
 _ALIGNMENT = 64
+_LARGE_ROWS = 1 << 16  # handing over the buffers of so many rows costs less than copying them
+_CHUNK_ROWS = 1 << 13  # chunks of fewer rows are joined before they are compressed
 _CODECS: tuple[Codec, ...] = ("none", "lz4")
 
 
@@ -121,6 +123,31 @@ class _Parts:
         pass
 
 
+def _write(sink: _Parts, table: pa.Table, options: ipc.IpcWriteOptions) -> None:
+    """Write an Arrow stream, in one piece where it would be many small compressed buffers."""
+    if options.compression is None or table.num_rows >= _LARGE_ROWS:
+        with ipc.new_stream(sink, table.schema, options=options) as stream:
+            stream.write_table(table)
+        return
+    with pa.BufferOutputStream() as piece:
+        with ipc.new_stream(piece, table.schema, options=options) as stream:
+            stream.write_table(_joined(table))
+        sink.write(piece.getvalue())
+
+
+def _joined(table: pa.Table) -> pa.Table:
+    """Join small chunks: every buffer of every chunk is compressed on its own, which costs.
+
+    Short buffers compress less, too.
+    """
+    if not table.num_columns or table.num_rows >= _CHUNK_ROWS * table.column(0).num_chunks:
+        return table
+    try:
+        return table.combine_chunks()
+    except pa.ArrowException:  # dictionaries that together exceed the type of their indices …
+        return table
+
+
 def _padding(size: int) -> bytes:
     return bytes(-size % _ALIGNMENT)
 
@@ -152,8 +179,7 @@ def encode_object(
             raise ValueError(f"partition {number} has another schema than partition 0")
         sink = _Parts()
         if table.num_rows:
-            with ipc.new_stream(sink, schema, options=options) as stream:
-                stream.write_table(table)
+            _write(sink, table, options)
             sink.write(_padding(sink.size))
         encoded.append(sink)
 

@@ -65,6 +65,17 @@ class LocalStore:
     def get_ranges(self, key: str, wanted: Sequence[ByteRange]) -> list[Buffer]:
         return [self._read(key, part) for part in wanted]
 
+    def get_start(self, key: str, most: int) -> Buffer:
+        data: Buffer = b""
+        try:
+            with self._path(key).open("rb") as file:
+                data = file.read(most)
+        except OSError as error:
+            raise read_error(error, key) from error
+        finally:
+            self._meter.count("get", bytes_in=len(data))
+        return data
+
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         self._write(key, parts, replace_file)
 

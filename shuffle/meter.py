@@ -21,8 +21,9 @@ class RequestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     """Requests by kind, bytes read (``bytes_in``) and bytes written (``bytes_out``).
 
     Of these requests ``retries`` repeat one that failed, and ``hedges`` are second ones for
-    something that took too long; ``hedges_won`` of them answered first. ``hedge_bytes`` are those
-    of ``bytes_in`` and ``bytes_out`` that a hedge moved for nothing, its own or the other's.
+    something that took too long; ``hedges_won`` of them answered first. ``hedge_bytes`` are what
+    hedges moved for nothing, theirs or the other's: as much as there was to move, for nobody knows
+    how much of it had come when it was cut off.
 
     Counts of two moments subtract to what happened between them; counts of two stores add.
     """

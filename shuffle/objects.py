@@ -76,6 +76,10 @@ class ObjectStore(Protocol):
 
     def get_ranges(self, key: str, wanted: Sequence[ByteRange]) -> list[Buffer]: ...
 
+    def get_start(self, key: str, most: int) -> Buffer:
+        """Return the first ``most`` bytes of an object that is not empty, or all that there are."""
+        ...
+
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         """Store the concatenation of ``parts``, replacing what is there; seen whole or never."""
         ...

@@ -167,15 +167,6 @@ class S3Store:
         sizes = [one.wanted.length for one in requests]
         return in_order(self._lease, sizes, read, self._options.parallel_reads, ahead)
 
-    def poll_range(self, key: str, wanted: ByteRange, deadline: float) -> Buffer:
-        """Return the wanted bytes of an object that may not be there yet.
-
-        It is asked for again and again until ``deadline``, a moment of ``time.monotonic()``; then
-        ``ObjectMissing`` is raised. Every request is counted.
-        """
-        full = self._full(key)
-        return self._lease.run(self._read(full, wanted, None, None, deadline))
-
     def get_tail(self, key: str, length: int, *, etag: str | None = None) -> Got:
         """Return the last ``length`` bytes, or all of a shorter object, with its size and ETag.
 
@@ -186,11 +177,19 @@ class S3Store:
         full = self._full(key)
         try:
             return self._lease.run(self._client.tail(full, length, etag))
-        except CorruptObject:  # no range of an empty object is valid
+        except (CorruptObject, StoreError) as error:
+            # No range of an empty object is valid: S3 says so, others answer in ways of their own.
+            if type(error) not in (CorruptObject, StoreError):
+                raise
             info = self._lease.run(self._client.head(full))
             if info.size:
                 raise
             return Got(b"", 0, info.etag)
+
+    def get_start(self, key: str, most: int) -> Buffer:
+        if most < 1:
+            raise ValueError("a start has at least one byte")
+        return self._lease.run(self._client.start(self._full(key), most)).data
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         self._lease.run(self._client.put(self._full(key), parts, create=False))

@@ -1,8 +1,9 @@
-"""One request at a time: sent by obstore, counted, and repeated as the policy says."""
+"""One request at a time: sent, counted, and repeated as the policy says. obstore reads."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,7 @@ from starling_py.shuffle.retry import Fault, Retrier
 from starling_py.shuffle.s3_errors import (
     Action,
     BrokenBody,
+    HttpFailure,
     Request,
     classify,
     is_throttled,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from starling_py.shuffle.retry import Uniform
     from starling_py.shuffle.s3_credentials import Credentials
     from starling_py.shuffle.s3_options import S3Options
+    from starling_py.shuffle.s3_upload import Uploader
 
     # Not the store itself: obstore keeps an error, with its frames and their variables, until it
     # is used again, and a store that one of them held would keep its connections.
@@ -100,6 +103,7 @@ class S3Client:
             obstore.exceptions.BaseError,
             FileNotFoundError,  # what obstore raises for 404
             BrokenBody,
+            HttpFailure,
         )
         self._unauthenticated = obstore.exceptions.UnauthenticatedError
         self._retrier = Retrier(options.retry, random, sleep=asyncio.sleep)
@@ -109,6 +113,9 @@ class S3Client:
         self._renewals = 0
         self._open_store: obstore.store.S3Store | None = self._connect(self._idle())
         self._unpooled: obstore.store.S3Store | None = None
+        self._lock = threading.Lock()
+        self._uploader: Uploader | None = None
+        self._closed = False
 
     async def read(
         self,
@@ -184,9 +191,21 @@ class S3Client:
 
     async def tail(self, key: str, length: int, etag: str | None = None) -> Got:
         """GET the last ``length`` bytes of an object that is not empty, or all that there are."""
+        return await self._edge(key, {"suffix": length}, length, etag)
 
+    async def start(self, key: str, length: int) -> Got:
+        """GET the first ``length`` bytes of an object that is not empty, or all that there are."""
+        return await self._edge(key, (0, length), length, None)
+
+    async def _edge(
+        self,
+        key: str,
+        wanted: tuple[int, int] | obstore.SuffixRange,
+        length: int,
+        etag: str | None,
+    ) -> Got:
         async def send(connect: _Connect) -> Got:
-            options: obstore.GetOptions = {"range": {"suffix": length}}
+            options: obstore.GetOptions = {"range": wanted}
             if etag is not None:
                 options["if_match"] = etag
             result = await self._obstore.get_async(connect(), key, options=options)
@@ -206,23 +225,11 @@ class S3Client:
 
     async def put(self, key: str, parts: Sequence[Buffer], *, create: bool) -> None:
         """PUT an object, with ``create`` only if there is none."""
-        # obstore takes unsigned bytes only, and Arrow's buffers say that theirs are signed.
-        views = [memoryview(part).cast("B") for part in parts if len(part)]
-        size = sum(len(view) for view in views)
-
-        async def send() -> None:
-            await self._obstore.put_async(
-                self._pooled(),
-                key,
-                views,
-                mode="create" if create else "overwrite",
-                use_multipart=False,
-            )
-
+        uploader = self._uploads()
         await self._ask(
             "create" if create else "put",
             key,
-            lambda: self._counted("put", send, lambda _: RequestCounts(put=1, bytes_out=size)),
+            lambda: uploader.put_async(key, parts, create=create),
         )
 
     async def head(self, key: str) -> ObjectInfo:
@@ -387,8 +394,36 @@ class S3Client:
             return True
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections; not in the event loop, because threads are waited for."""
         self._open_store = self._unpooled = None
+        with self._lock:
+            self._closed = True
+            uploader, self._uploader = self._uploader, None
+        if uploader is not None:
+            uploader.close()
+
+    def _uploads(self) -> Uploader:
+        """Return what PUTs go through, loaded with the first of them: readers need none of it."""
+        from starling_py.shuffle.s3_upload import Uploader
+
+        with self._lock:
+            if self._closed:
+                raise StoreError("the store is closed")
+            if self._uploader is None:
+                self._uploader = Uploader(
+                    self._bucket,
+                    self._options,
+                    self._keys if self._credentials else None,
+                    self._meter,
+                    self._options.write,
+                )
+            return self._uploader
+
+    def _keys(self) -> Credentials:
+        if self._credentials is None:
+            raise StoreError("requests are not signed")
+        found = self._signed_with = self._credentials()
+        return found
 
     def _pooled(self) -> obstore.store.S3Store:
         store = self._open_store
@@ -420,9 +455,7 @@ class S3Client:
         )
 
     def _sign_with(self) -> obstore.store.S3Credential:
-        if self._credentials is None:
-            raise StoreError("requests are not signed")
-        found = self._signed_with = self._credentials()
+        found = self._keys()
         return {
             "access_key_id": found.access_key,
             "secret_access_key": found.secret_key,

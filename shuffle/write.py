@@ -97,7 +97,10 @@ def _put(store: ObjectStore, key: str, encoded: EncodedObject) -> ObjectIndex:
 
 def _put_copy(store: ObjectStore, key: str, encoded: EncodedObject) -> None:
     try:
-        store.put(copy_key(key), encoded.parts)
+        # Not replacing anything, a put that was given up for a quicker one can do no harm.
+        store.put_if_absent(copy_key(key), encoded.parts)
+    except ObjectExists:
+        return
     except StoreError:
         # Readers that miss the copy take the object itself.
         logging.getLogger(__name__).warning("%s has no copy", key, exc_info=True)

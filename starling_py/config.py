@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from starling_py.catalog.errors import UsageError
-from starling_py.shuffle.locations import is_remote
+from starling_py.leftovers import split_scratch
 
 __all__ = ["Config", "Isolation", "Shuffle", "parse_size", "resolve"]
 
@@ -70,8 +70,8 @@ def resolve(
         raise UsageError(f"isolation must be 'thread' or 'process', not {isolation!r}")
     if shuffle not in ("auto", "direct", "combined"):
         raise UsageError(f"shuffle must be 'auto', 'direct' or 'combined', not {shuffle!r}")
-    if scratch is not None and not is_remote(scratch):
-        raise UsageError(f"the scratch {scratch!r} is not of the form s3://bucket/prefix")
+    if scratch is not None:
+        split_scratch(scratch)
     if doublewrite and scratch is None:
         raise UsageError(
             "doublewrite is for a shuffle on S3", hint="name a scratch: s3://bucket/prefix"

@@ -30,6 +30,15 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── FileChanged          a file is not the one that was planned for
     │   ├── BadParquet           a file's pages cannot be read
     │   └── Cancelled
+    ├── FunctionError            a function on AWS Lambda      (OperationalError)
+    │   ├── FunctionMissing      no function of this name in this region
+    │   ├── FunctionDenied
+    │   ├── FunctionMismatch     of another version than the client, or not Starling's
+    │   ├── FunctionBroken       its code cannot be loaded
+    │   ├── FunctionTooSmall
+    │   ├── FunctionThrottled    too many calls at once, for too long
+    │   ├── FunctionUnavailable  no useful answer, however often it was called
+    │   └── BadInvocation        a call that no client of its version makes
     ├── StoreError               an object store               (OperationalError)
     │   ├── ObjectMissing
     │   ├── ObjectExists
@@ -114,10 +123,22 @@ from starling_py.shuffle.errors import (
     VersionedBucket,
     WrongRegion,
 )
+from starling_py.worker.errors import (
+    BadInvocation,
+    FunctionBroken,
+    FunctionDenied,
+    FunctionError,
+    FunctionMismatch,
+    FunctionMissing,
+    FunctionThrottled,
+    FunctionTooSmall,
+    FunctionUnavailable,
+)
 
 __all__ = [
     "AccessDenied",
     "AmbiguousTable",
+    "BadInvocation",
     "BadParquet",
     "BindError",
     "BucketMissing",
@@ -133,6 +154,14 @@ __all__ = [
     "Error",
     "ErrorRecord",
     "FileChanged",
+    "FunctionBroken",
+    "FunctionDenied",
+    "FunctionError",
+    "FunctionMismatch",
+    "FunctionMissing",
+    "FunctionThrottled",
+    "FunctionTooSmall",
+    "FunctionUnavailable",
     "HiveMismatch",
     "IntegrityError",
     "InterfaceError",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import UsageError
 from starling_py.shuffle.errors import StoreError, VersionedBucket
-from starling_py.shuffle.locations import S3Location, is_remote, split_url
+from starling_py.shuffle.locations import S3Location, split_url
 from starling_py.shuffle.s3_bucket import keeps_deleted_objects
 
 if TYPE_CHECKING:
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from starling_py.access import S3Access
     from starling_py.shuffle.objects import ObjectStore
 
-__all__ = ["Leftover", "check_bucket", "leftovers", "new_query_id", "scratch_location"]
+__all__ = [
+    "Leftover",
+    "check_bucket",
+    "leftovers",
+    "new_query_id",
+    "scratch_location",
+    "split_scratch",
+]
 
 _QUERY = re.compile(r"[0-9a-f]{19}")
 _TIME_DIGITS = 11
@@ -46,21 +53,25 @@ class Leftover:
     bytes: int
 
 
-def scratch_location(url: str, access: S3Access) -> S3Location:
-    """Return the place that ``s3://bucket/prefix`` names.
+def split_scratch(url: str) -> tuple[str, str]:
+    """Return bucket and prefix of ``s3://bucket/prefix``.
 
     Raises
     ------
     UsageError
         If the URL is of another form.
     """
-    if not is_remote(url):
-        raise UsageError(f"the scratch {url!r} is not of the form s3://bucket/prefix")
     try:
         bucket, prefix = split_url(url)
     except StoreError as error:
-        raise UsageError(error.message) from error
-    return S3Location(bucket, prefix.strip("/"), access.options)
+        raise UsageError(f"the scratch {url!r} is not of the form s3://bucket/prefix") from error
+    return bucket, prefix.strip("/")
+
+
+def scratch_location(url: str, access: S3Access) -> S3Location:
+    """Return the place that a scratch URL names, and how to reach it."""
+    bucket, prefix = split_scratch(url)
+    return S3Location(bucket, prefix, access.options)
 
 
 def check_bucket(location: S3Location, access: S3Access) -> None:

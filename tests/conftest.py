@@ -32,6 +32,7 @@ from starling_py.operators.task import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytest_plugins = ["s3_servers", "s3_proxy"]
@@ -45,6 +46,14 @@ def _interruptible() -> None:
     deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if deaf and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep footers of files on S3 away from the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STARLING_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 class Plans:

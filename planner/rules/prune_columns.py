@@ -152,7 +152,11 @@ class _Pruner:
             # what was there, which stays unique.
             name = node.scanned[0].name if node.scanned else "rows"
             files = [c for c in node.table.columns if c.source is ColumnSource.FILE]
-            narrowest = min(files or node.table.columns, key=lambda c: estimated_width(c.type))
+            size = node.table.column_bytes
+            narrowest = min(
+                files or node.table.columns,
+                key=lambda column: (size(column.name), estimated_width(column.type)),
+            )
             kept = (ScannedColumn(name, narrowest),)
         return Scan(node.table, kept, node.conditions)
 

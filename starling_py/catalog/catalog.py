@@ -1,4 +1,7 @@
-"""The tables of a data folder, of named patterns, and of paths inside a statement."""
+"""The tables of a data folder, of named patterns, and of paths inside a statement.
+
+Folders and patterns may be local or on S3.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starling_py.catalog.disk_cache import DiskCache, cache_folder
 from starling_py.catalog.errors import (
     AccessDenied,
     AmbiguousTable,
@@ -26,10 +30,14 @@ from starling_py.catalog.listing import (
     is_parquet,
     listed_file,
     root_of,
+    table_name,
 )
 from starling_py.catalog.options import ReadOptions, parse
 from starling_py.catalog.probe import Probe
+from starling_py.catalog.remote import RemoteFiles
+from starling_py.catalog.remote_footer import RemoteFooters
 from starling_py.catalog.table import ParquetTable
+from starling_py.shuffle.locations import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +55,7 @@ class _Source:
     path: str
     shown: str
     pattern: bool = False
+    file: Listed | None = None
 
 
 @dataclass(slots=True)
@@ -59,22 +68,28 @@ class _Known:
 
 
 class FileCatalog:
-    """Implements ``planner.tables.Catalog`` over local Parquet files.
+    """Implements ``planner.tables.Catalog`` over Parquet files, local and on S3.
 
     Footers are read when a table is first used and again only for files that changed. A table that
-    cannot be read raises its error when it is used, not when tables are listed.
+    cannot be read raises its error when it is used, not when tables are listed. Nobody is asked for
+    what is on S3 before a table is.
 
     Parameters
     ----------
     data
-        A folder of which every sub-folder and Parquet file is a table.
+        A folder, or ``s3://bucket/prefix``, of which every sub-folder and Parquet file is a table.
     tables
         Patterns (or folders, or files) by table name. They go before those of ``data``.
+    buckets
+        Opens the way to S3, when it is first used; without it everything is local.
+    cache
+        Where footers of files on S3 are kept from one process to the next; see ``cache_folder``.
 
     Raises
     ------
     UsageError
-        When ``data`` is not a folder, or a name is empty.
+        When ``data`` is not a folder, or a name is empty. Whether there is anything at
+        ``s3://bucket/prefix`` shows when it is first used.
     """
 
     def __init__(
@@ -83,13 +98,17 @@ class FileCatalog:
         tables: Mapping[str, str] | None = None,
         *,
         buckets: Callable[[], Buckets] | None = None,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._buckets = buckets
         self._lock = threading.RLock()
         self._probe = Probe()
-        self._footers = FooterCache()
+        self._remote = RemoteFiles(buckets, self._probe)
+        self._disk = DiskCache(cache_folder(os.environ) if cache is None else Path(cache))
+        self._footers = FooterCache(RemoteFooters(buckets, self._disk).get)
         self._shown = None if data is None else os.fspath(data)
-        self._folder = None if self._shown is None else str(Path(self._shown).absolute())
+        self._url = self._shown if self._shown and is_remote(self._shown) else None
+        local = self._shown is not None and self._url is None
+        self._folder = str(Path(self._shown or "").absolute()) if local else None
         self._base = str(Path.cwd())
         self._patterns = dict(tables or {})
         self._known: dict[tuple[str, str], _Known] = {}
@@ -99,6 +118,8 @@ class FileCatalog:
             raise UsageError("a table needs a name")
         if self._shown == "":
             raise UsageError("the path of the data folder is empty")
+        for url in filter(is_remote, (self._shown or "", *self._patterns.values())):
+            self._remote.check(url)
         if self._folder is not None and not is_folder(self._folder):
             exists = os.path.lexists(self._folder)
             raise UsageError(
@@ -159,28 +180,29 @@ class FileCatalog:
         read = parse(options)
         key = ("paths", repr((patterns, sorted(options.items()))))
         with self._lock:
-            self._opened.update(root_of(pattern) for pattern in patterns)
+            self._opened.update(root_of(one) for one in patterns if not is_remote(one))
             known = self._known.get(key)
             if known is not None and known.fresh:
                 return known.table
-            files = files_of_patterns(patterns, self._probe)
-            return self._keep(key, ", ".join(patterns), files, read)
+            return self._keep(key, ", ".join(patterns), self._matches(patterns), read)
 
     def roots(self) -> tuple[str, ...]:
-        """Return the absolute folders that hold every file of this catalog's tables."""
+        """Return the absolute folders that hold every local file of this catalog's tables."""
         with self._lock:
             found = set(self._opened)
             if self._folder is not None:
                 found.add(self._folder)
-            found.update(root_of(self._absolute(pattern)) for pattern in self._patterns.values())
+            named = [one for one in self._patterns.values() if not is_remote(one)]
+            found.update(root_of(self._absolute(pattern)) for pattern in named)
             return tuple(sorted(found))
 
     def close(self) -> None:
         """Release what the catalog holds open and forget its footers."""
         with self._lock:
             self._probe.close()
+            self._disk.close()
             self._known.clear()
-            self._footers = FooterCache()
+            self._footers.clear()
 
     def _keep(
         self, key: tuple[str, str], name: str, files: list[Listed], options: ReadOptions
@@ -201,9 +223,17 @@ class FileCatalog:
 
     def _look(self) -> dict[str, list[_Source]]:
         found: dict[str, list[_Source]] = {}
-        if self._folder is not None and self._shown is not None:
-            for source in _tables_of_folder(self._folder, self._shown):
-                found.setdefault(fold(source.name), []).append(source)
+        if self._url is not None:
+            sources = [
+                _Source(table.name, table.url, table.url, file=table.file)
+                for table in self._remote.tables(self._url)
+            ]
+        elif self._folder is not None and self._shown is not None:
+            sources = _tables_of_folder(self._folder, self._shown)
+        else:
+            sources = []
+        for source in sources:
+            found.setdefault(fold(source.name), []).append(source)
         named: dict[str, list[_Source]] = {}
         for name, pattern in self._patterns.items():
             source = _Source(name, pattern, f"--table {name}={pattern}", pattern=True)
@@ -211,6 +241,10 @@ class FileCatalog:
         return found | named
 
     def _files(self, source: _Source) -> list[Listed]:
+        if source.file is not None:
+            return [source.file]
+        if is_remote(source.path):
+            return self._remote_files(source)
         if not source.pattern:
             if not is_folder(source.path):
                 return [listed_file(source.path, source.shown, "")]
@@ -226,6 +260,24 @@ class FileCatalog:
         if not files:
             raise EmptyTable(f"table {source.name}: the folder {shown} holds no Parquet files")
         return files
+
+    def _remote_files(self, source: _Source) -> list[Listed]:
+        look = self._remote.table if source.pattern else self._remote.below
+        try:
+            files = look(source.path)
+        except NoFiles as error:
+            raise NoFiles(f"table {source.name}: {error.message}", hint=error.hint) from error
+        if not files:
+            raise EmptyTable(f"table {source.name}: there are no Parquet files in {source.path}")
+        return files
+
+    def _matches(self, patterns: tuple[str, ...]) -> list[Listed]:
+        urls = tuple(dict.fromkeys(filter(is_remote, patterns)))
+        remote = dict(zip(urls, self._remote.match_all(urls), strict=True))
+        found: list[Listed] = []
+        for pattern in patterns:
+            found += remote.get(pattern) or files_of_patterns((pattern,), self._probe)
+        return found
 
     def _absolute(self, pattern: str) -> str:
         return pattern if pattern.startswith(("/", "file://")) else f"{self._base}/{pattern}"
@@ -245,8 +297,6 @@ def _tables_of_folder(folder: str, shown: str) -> list[_Source]:
     found: list[_Source] = []
     for entry in sorted(seen, key=lambda entry: os.fsencode(entry.name)):
         path = f"{shown.rstrip('/')}/{entry.name}"
-        # Spark writes a folder with a file's name: orders.parquet/part-00000.parquet.
-        name = os.path.splitext(entry.name)[0] if is_parquet(entry.name) else entry.name  # noqa: PTH122
         if entry.is_dir() or is_parquet(entry.name):
-            found.append(_Source(name, entry.path, path))
+            found.append(_Source(table_name(entry.name), entry.path, path))
     return found

@@ -1,4 +1,4 @@
-"""Parquet footers: read once per state of a file, in threads when there are many."""
+"""Parquet footers: read once per state of a file, many at the same time."""
 
 from __future__ import annotations
 
@@ -15,28 +15,39 @@ from starling_py.catalog.errors import (
 )
 from starling_py.operators.errors import FileChanged
 from starling_py.planner.tables import RowGroup
+from starling_py.shuffle.locations import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow.parquet as pq
 
     from starling_py.catalog.listing import Listed
 
-__all__ = ["Footer", "FooterCache"]
+    State = tuple[int, int, str]
+
+__all__ = ["ENCRYPTED", "MAGIC", "Footer", "FooterCache", "parse_footer", "unreadable"]
 
 _THREADS = 8
 _MANY = 16
-_MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
+_LEAST_BYTES = 12
+MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 
 
 class Footer:
-    """What a file's footer says; the file itself is closed again."""
+    """What a file's footer says; the file itself is closed again.
 
-    __slots__ = ("metadata", "row_groups", "rows")
+    Parameters
+    ----------
+    data
+        The end of a file on S3, from the footer on.
+    """
 
-    def __init__(self, metadata: pq.FileMetaData) -> None:
+    __slots__ = ("data", "metadata", "row_groups", "rows")
+
+    def __init__(self, metadata: pq.FileMetaData, data: bytes = b"") -> None:
         self.metadata = metadata
+        self.data = data
         self.rows: int = metadata.num_rows
         groups: list[RowGroup] = []
         first = 0
@@ -49,15 +60,21 @@ class Footer:
 
 
 class FooterCache:
-    """Footers by path, size and modification time; safe to use from several threads.
+    """Footers by path and state of the file; safe to use from several threads.
 
     A path has one footer at a time, so the cache holds at most one per file that was ever asked
     for.
+
+    Parameters
+    ----------
+    fetch
+        Returns the footers of files on S3 by their paths.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fetch: Callable[[Sequence[Listed]], Mapping[str, Footer]]) -> None:
+        self._fetch = fetch
         self._lock = threading.Lock()
-        self._footers: dict[str, tuple[tuple[int, int], Footer]] = {}
+        self._footers: dict[str, tuple[State, Footer]] = {}
 
     def get(self, files: Sequence[Listed]) -> list[Footer]:
         """Return the footers of files, reading those that are new or have changed."""
@@ -66,16 +83,29 @@ class FooterCache:
         with self._lock:
             for file in files:
                 state, footer = self._footers.get(file.path, (None, None))
-                if footer is not None and state == (file.size, file.mtime_ns):
+                if footer is not None and state == _state(file):
                     found[file.path] = footer
                 else:
                     missing[file.path] = file
-        new = dict(zip(missing, _read_all(list(missing.values())), strict=True))
+        local = [file for path, file in missing.items() if not is_remote(path)]
+        remote = [file for path, file in missing.items() if is_remote(path)]
+        new = dict(zip((file.path for file in local), _read_all(local), strict=True))
+        if remote:
+            new.update(self._fetch(remote))
         with self._lock:
             for path, footer in new.items():
-                self._footers[path] = ((missing[path].size, missing[path].mtime_ns), footer)
+                self._footers[path] = (_state(missing[path]), footer)
         found.update(new)
         return [found[file.path] for file in files]
+
+    def clear(self) -> None:
+        """Forget all footers."""
+        with self._lock:
+            self._footers.clear()
+
+
+def _state(file: Listed) -> State:
+    return file.size, file.mtime_ns, file.etag
 
 
 def _read_all(files: Sequence[Listed]) -> list[Footer]:
@@ -96,22 +126,46 @@ def _read(file: Listed) -> Footer:
     except PermissionError as error:
         raise AccessDenied(f"cannot read {file.shown}: permission denied") from error
     except (OSError, pa.ArrowException) as error:
-        raise _why_unreadable(file, error) from error
+        with open(file.path, "rb") as data:  # noqa: PTH123 - a path of any bytes, opened once
+            head = data.read(4)
+            data.seek(max(0, file.size - 4))
+            raise unreadable(file, str(error), head, data.read(4)) from error
 
 
-def _why_unreadable(file: Listed, error: Exception) -> UnreadableFile:
-    """Return the error that says what is wrong with a file that pyarrow refuses."""
+def parse_footer(file: Listed, data: bytes) -> Footer:
+    """Read the footer of a file on S3, whose end ``data`` is.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return Footer(pq.read_metadata(pa.BufferReader(data)), data)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(file, str(error) or type(error).__name__, MAGIC, data[-4:]) from error
+
+
+def unreadable(file: Listed, reason: str, head: bytes, tail: bytes) -> UnreadableFile:
+    """Return the error that says what is wrong with a file whose footer cannot be read.
+
+    Parameters
+    ----------
+    reason
+        What pyarrow says.
+    head, tail
+        The first and the last bytes of the file.
+    """
     if file.size == 0:
         return NotParquet(f"{file.shown} is not a Parquet file: it is empty")
-    with open(file.path, "rb") as data:  # noqa: PTH123 - a path of any bytes, opened once
-        head = data.read(4)
-        data.seek(max(0, file.size - 4))
-        tail = data.read(4)
-    if _ENCRYPTED in (head, tail) or "encrypt" in str(error).lower():
+    if ENCRYPTED in (head, tail) or "encrypt" in reason.lower():
         return EncryptedFile(f"{file.shown} is encrypted", hint="encrypted files are not supported")
-    if head != _MAGIC:
+    if head != MAGIC:
         return NotParquet(f"{file.shown} is not a Parquet file")
-    if tail != _MAGIC or file.size < 12:
+    if tail != MAGIC or file.size < _LEAST_BYTES:
         return TruncatedFile(f"{file.shown} is truncated: the end of the file is missing")
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UnreadableFile(f"{file.shown} has a damaged footer: {reason}")
+    lines = reason.strip().splitlines() or ["it cannot be read"]
+    return UnreadableFile(f"{file.shown} has a damaged footer: {lines[0]}")

@@ -20,6 +20,7 @@ __all__ = [
     "is_parquet",
     "listed_file",
     "root_of",
+    "table_name",
 ]
 
 _SEVERAL = 2
@@ -27,10 +28,11 @@ _SUFFIXES = (".parquet", ".parq", ".pq")
 
 
 class Listed(NamedTuple):
-    """A file as the operating system shows it.
+    """A file as the operating system or a listing of a bucket shows it.
 
     ``path`` is absolute; ``shown`` is the path as the user's folder or pattern leads to it, which
     DuckDB calls ``filename``; ``inner`` is the part of it whose ``key=value`` folders count.
+    A file on S3 has a URL as its path, and an ETag instead of a time.
     """
 
     path: str
@@ -38,6 +40,7 @@ class Listed(NamedTuple):
     inner: str
     size: int
     mtime_ns: int
+    etag: str = ""
 
 
 def is_folder(path: str) -> bool:
@@ -53,6 +56,12 @@ def is_hidden(name: str) -> bool:
 def is_parquet(name: str) -> bool:
     """Return whether a file's name ends as Parquet files' names do."""
     return name.lower().endswith(_SUFFIXES)
+
+
+def table_name(name: str) -> str:
+    """Return what a folder or file of a data folder is called as a table."""
+    # Spark writes a folder with a file's name: orders.parquet/part-00000.parquet.
+    return os.path.splitext(name)[0] if is_parquet(name) else name  # noqa: PTH122
 
 
 def files_of_folder(folder: str, shown: str) -> list[Listed]:
@@ -118,7 +127,7 @@ def files_of_patterns(
     found: list[Listed] = []
     for pattern in patterns:
         if "://" in pattern and not pattern.startswith("file://"):
-            raise NoFiles(f"cannot read {pattern}: only local files can be read")
+            raise NoFiles(f"cannot read {pattern}: only local files and S3 can be read")
         local = pattern.removeprefix("file://")
         prefix = "" if base is None or local.startswith("/") else base.rstrip("/") + "/"
         paths = probe.glob(local, prefix)

@@ -57,6 +57,11 @@ class Probe:
         """Return the columns of one Parquet file."""
         return self._describe(f"{parquet_path(path)}, hive_partitioning = false")
 
+    def matching(self, pattern: str, names: Sequence[str]) -> set[str]:
+        """Return which names of files or folders match one part of a pattern."""
+        sql = "SELECT name FROM (SELECT unnest(?::VARCHAR[]) AS name) WHERE name GLOB ?"
+        return {str(row[0]) for row in self._ask(sql, [list(names), pattern])}
+
     def describe_hive(
         self, paths: Iterable[str], types: Mapping[str, str] | None, *, autocast: bool
     ) -> tuple[Described, ...]:
@@ -84,7 +89,7 @@ class Probe:
         rows = self._ask(f"DESCRIBE SELECT * FROM read_parquet({arguments})")
         return tuple(Described(str(row[0]), str(row[1])) for row in rows)
 
-    def _ask(self, sql: str) -> list[tuple[object, ...]]:
+    def _ask(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         import duckdb
 
         with self._lock:
@@ -96,10 +101,12 @@ class Probe:
                         "python_enable_replacements": False,
                         "autoinstall_known_extensions": False,
                         "autoload_known_extensions": False,
+                        # Stand-ins of different files have the same path.
+                        "enable_external_file_cache": False,
                     },
                 )
             try:
-                return list(self._connection.execute(sql).fetchall())
+                return list(self._connection.execute(sql, list(values)).fetchall())
             except UnicodeEncodeError as error:
                 raise DataError("a file's name is not valid UTF-8") from error
             except duckdb.Error as error:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from starling_py.catalog.errors import DataError, HiveMismatch, SchemaMismatch
 from starling_py.catalog.hive import common_keys, fold, folder_keys, value_text
+from starling_py.catalog.standin import hive_stand_ins, stand_in
 from starling_py.planner.tables import ColumnSource, TableColumn
+from starling_py.shuffle.locations import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import pyarrow.parquet as pq
 
@@ -67,7 +71,7 @@ def decide(
         _check_free("filename", options.filename, columns)
         added.append(TableColumn(options.filename, "VARCHAR", "filename", ColumnSource.HIVE))
         texts[options.filename] = [file.shown for file in files]
-    for column, values in _hive_columns(files, probe, options):
+    for column, values in _hive_columns(files, footers, probe, options):
         for position, known in enumerate(columns):
             if fold(known.name) == fold(column.name):
                 column = TableColumn(known.name, column.type, column.field, column.source)
@@ -95,7 +99,7 @@ def _agree(
 ) -> tuple[tuple[Described, ...], tuple[Layout, ...]]:
     """Return the first file's columns and every file's layout, or raise where files differ."""
     first = footers[0].metadata.schema
-    described = _describe(files[0], probe)
+    described = _describe(files[0], footers[0], probe)
     shared = _layout(footers[0], described)
     others: dict[str, Layout] = {}
     layouts: list[Layout] = []
@@ -106,18 +110,45 @@ def _agree(
             continue
         key = str(schema)
         if key not in others:
-            found = _describe(file, probe)
+            found = _describe(file, footer, probe)
             _check(table, files[0], described, file, found)
             others[key] = _layout(footer, found)
         layouts.append(others[key])
     return described, tuple(layouts)
 
 
-def _describe(file: Listed, probe: Probe) -> tuple[Described, ...]:
-    try:
-        return probe.describe(file.path)
-    except DataError as error:
-        raise DataError(f"cannot read {file.shown}: {error.message}") from error
+def _describe(file: Listed, footer: Footer, probe: Probe) -> tuple[Described, ...]:
+    with _at_hand(file, footer) as path:
+        try:
+            return probe.describe(path)
+        except DataError as error:
+            reason = error.message.replace(path, file.shown)
+            raise DataError(f"cannot read {file.shown}: {reason}") from error
+
+
+def _at_hand(file: Listed, footer: Footer) -> AbstractContextManager[str]:
+    """Return what gives the path of a local file with the columns of a file."""
+    return stand_in(file.size, footer.data) if is_remote(file.path) else nullcontext(file.path)
+
+
+def _describe_hive(
+    files: Sequence[Listed],
+    footers: Sequence[Footer],
+    found: Sequence[Mapping[str, str]],
+    probe: Probe,
+    options: ReadOptions,
+) -> tuple[Described, ...]:
+    def describe(paths: list[str]) -> tuple[Described, ...]:
+        return probe.describe_hive(paths, options.hive_types, autocast=options.hive_types_autocast)
+
+    if not any(is_remote(file.path) for file in files):
+        return describe([file.path for file in files])
+    with _at_hand(files[0], footers[0]) as path, hive_stand_ins(path, found) as paths:
+        try:
+            return describe(paths)
+        except DataError as error:
+            reason = error.message.replace(paths[0], files[0].shown)
+            raise DataError(reason, hint=error.hint) from error
 
 
 def _check(
@@ -176,7 +207,7 @@ def _leaves(schema: pq.ParquetSchema) -> list[int]:
 
 
 def _hive_columns(
-    files: Sequence[Listed], probe: Probe, options: ReadOptions
+    files: Sequence[Listed], footers: Sequence[Footer], probe: Probe, options: ReadOptions
 ) -> list[tuple[TableColumn, list[str | None]]]:
     if options.hive_partitioning is False:
         return []
@@ -186,9 +217,7 @@ def _hive_columns(
         _refuse_keys(files, found)
     if not keys:
         return []
-    described = probe.describe_hive(
-        [file.path for file in files], options.hive_types, autocast=options.hive_types_autocast
-    )
+    described = _describe_hive(files, footers, found, probe, options)
     types: Mapping[str, str] = {fold(column.name): column.type for column in described}
     columns: list[tuple[TableColumn, list[str | None]]] = []
     taken: set[str] = set()

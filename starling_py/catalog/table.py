@@ -49,7 +49,11 @@ class ParquetTable:
         self._columns = schema.columns
         self._layouts = schema.layouts
         self._files = tuple(
-            DataFile(f.path, f.size, f.mtime_ns, footer.rows, footer.row_groups, values)
+            DataFile(
+                *(f.path, f.size, f.mtime_ns, footer.rows, footer.row_groups, values),
+                etag=f.etag,
+                footer=len(footer.data),
+            )
             for f, footer, values in zip(files, self._footers, schema.values, strict=True)
         )
         self._filenames = tuple(file.shown for file in files)

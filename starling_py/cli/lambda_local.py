@@ -28,10 +28,20 @@ _PASSED_ON = (
     help="Zip or folder with the function's code. By default what is installed here.",
 )
 @click.option(
-    "--memory", default=1769, show_default=True, metavar="MB", type=click.IntRange(128, 10_240)
+    "--memory",
+    default=1769,
+    show_default=True,
+    metavar="MB",
+    type=click.IntRange(128, 10_240),
+    help="Of each instance, which also decides on its threads.",
 )
 @click.option(
-    "--timeout", default=900, show_default=True, metavar="SECONDS", type=click.IntRange(1, 900)
+    "--timeout",
+    default=900,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.IntRange(1, 900),
+    help="For one call.",
 )
 @click.option(
     "--concurrency",
@@ -46,7 +56,7 @@ _PASSED_ON = (
 )
 @click.option("--throttle", default=0.0, metavar="SHARE", help="Calls to refuse: 0.1 is a tenth.")
 @click.option("--crash", default=0.0, metavar="SHARE", help="Calls whose function crashes.")
-@click.option("--time-out", default=0.0, metavar="SHARE", help="Calls that run out of time.")
+@click.option("--expire", default=0.0, metavar="SHARE", help="Calls that run out of time.")
 @click.option("--seed", default=0, metavar="N", help="Chooses the calls that go wrong.")
 def local(
     port: int,
@@ -58,7 +68,7 @@ def local(
     latency: float,
     throttle: float,
     crash: float,
-    time_out: float,
+    expire: float,
     seed: int,
 ) -> None:
     """Serve Lambda's Invoke API on the loopback, until Ctrl-C.
@@ -76,7 +86,7 @@ def local(
     server = LocalLambda(
         [function],
         limits=Limits(concurrency=concurrency),
-        faults=Faults(seed=seed, throttle=throttle, crash=crash, timeout=time_out, latency=latency),
+        faults=Faults(seed=seed, throttle=throttle, crash=crash, timeout=expire, latency=latency),
         port=port,
         region=os.environ.get("AWS_REGION") or "us-east-1",
     )

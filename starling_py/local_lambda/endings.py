@@ -41,12 +41,10 @@ def too_large(size: int, limit: int) -> Ended:
         f"Response payload size ({size} bytes) exceeded maximum allowed payload size "
         f"({limit} bytes)."
     )
-    return Ended(_error("Function.ResponseSizeTooLarge", text), failed=True)
+    # The runtime client ends when its answer is refused.
+    return _ended("Function.ResponseSizeTooLarge", text)
 
 
 def _ended(kind: str, text: str) -> Ended:
-    return Ended(_error(kind, text), failed=True, gone=True)
-
-
-def _error(kind: str, text: str) -> bytes:
-    return json.dumps({"errorType": kind, "errorMessage": text}).encode()
+    payload = json.dumps({"errorType": kind, "errorMessage": text}).encode()
+    return Ended(payload, failed=True, gone=True)

@@ -75,6 +75,7 @@ class LocalFunction:
         self._region = region
         self._changed = changed
         self._idle: list[Instance] = []
+        self._ended: list[Instance] = []
         self._instances: set[Instance] = set()
         self._random = random.Random(faults.seed)  # noqa: S311 - faults are no secret
         self._tokens = float(limits.scaling_burst)
@@ -120,7 +121,7 @@ class LocalFunction:
         request = str(uuid.uuid4())
         begun = time.perf_counter()
         # The choice is made before anything is waited for: no other call gets the same instance.
-        instance = self._idle.pop() if self._idle else None
+        instance = self._take_idle()
         cold = instance is None
         if instance is None:
             instance = self._new_instance()
@@ -134,6 +135,8 @@ class LocalFunction:
         except BaseException:
             await self._discard(instance)
             raise
+        while self._ended:
+            await self._discard(self._ended.pop())
         if ended.gone or not instance.alive:
             await self._discard(instance)
         else:
@@ -160,6 +163,14 @@ class LocalFunction:
         if fault == "crash":
             return exited(request, -signal.SIGSEGV)
         return timed_out(request, self.settings.timeout)
+
+    def _take_idle(self) -> Instance | None:
+        while self._idle:
+            instance = self._idle.pop()
+            if instance.alive:
+                return instance
+            self._ended.append(instance)
+        return None
 
     def _draw(self) -> str:
         drawn = self._random.random()

@@ -14,7 +14,7 @@ from starling_py.operators.failures import typed_error
 from starling_py.operators.instance import Instance
 from starling_py.operators.task import TaskReport
 from starling_py.shuffle.buckets import Buckets
-from starling_py.shuffle.locations import open_location
+from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.s3_credentials import environment_credentials
 from starling_py.worker.admission import admit, check_location
 from starling_py.worker.errors import BadInvocation, FunctionMismatch
@@ -33,12 +33,12 @@ from starling_py.worker.size import function_threads, instance_limit
 from starling_py.worker.timed import TimedTask, out_of_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from starling_py.operators.task import TaskSpec
     from starling_py.shuffle.locations import S3Location
-    from starling_py.shuffle.objects import ObjectStore
+    from starling_py.shuffle.s3_credentials import Credentials
     from starling_py.shuffle.s3_options import S3Options
 
 __all__ = ["SCRATCH_VARIABLE", "CallContext", "FunctionWorker"]
@@ -86,7 +86,7 @@ class FunctionWorker:
         self._name = environment.get("AWS_LAMBDA_LOG_STREAM_NAME") or "function"
         self._instances = 0
         self._instance = self._new_instance()
-        self._store: tuple[S3Location, ObjectStore] | None = None
+        self._store: tuple[S3Location, S3Store] | None = None
         self._buckets: tuple[S3Options, Buckets] | None = None
 
     def answer(self, event: object, context: CallContext) -> dict[str, object]:
@@ -97,6 +97,16 @@ class FunctionWorker:
             outcome = Outcome(VERSION, error=typed_error(error).record())
         answer: dict[str, object] = msgspec.to_builtins(outcome)
         return answer
+
+    def close(self) -> None:
+        """Close what is kept warm, and remove the folder."""
+        if self._store is not None:
+            self._store[1].close()
+        if self._buckets is not None:
+            self._buckets[1].close()
+        self._store = self._buckets = None
+        self._instance.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answer(self, call: Invocation, context: CallContext) -> Outcome:
         ends_at = time.time() + context.get_remaining_time_in_millis() / 1000
@@ -117,9 +127,7 @@ class FunctionWorker:
         store.put(key, [packed])
         return Outcome(VERSION, report_key=key)
 
-    def _run(
-        self, spec: TaskSpec, store: ObjectStore, data: S3Options, ends_at: float
-    ) -> TaskReport:
+    def _run(self, spec: TaskSpec, store: S3Store, data: S3Options, ends_at: float) -> TaskReport:
         margin = min(_STOP_SECONDS, max(ends_at - time.time(), 0.0) / _STOP_SHARE)
         leave_at = ends_at - margin * _LEAVE_SECONDS / _STOP_SECONDS
         task = TimedTask(spec, store, self._instance, lambda: self._open_buckets(data), self._name)
@@ -133,15 +141,18 @@ class FunctionWorker:
         self._sweep()
         return report
 
-    def _open(self, location: S3Location) -> ObjectStore:
+    def _open(self, location: S3Location) -> S3Store:
         if self._store is None or self._store[0] != location:
             if self._store is not None:
                 self._store[1].close()
                 self._store = None
-            source = None
-            if not location.options.anonymous:
-                source = environment_credentials(self._environment)
-            self._store = location, open_location(location, source)
+            store = S3Store(
+                location.bucket,
+                location.prefix,
+                location.options,
+                credentials=self._credentials(location.options),
+            )
+            self._store = location, store
         return self._store[1]
 
     def _open_buckets(self, options: S3Options) -> Buckets:
@@ -149,9 +160,11 @@ class FunctionWorker:
             if self._buckets is not None:
                 self._buckets[1].close()
                 self._buckets = None
-            source = None if options.anonymous else environment_credentials(self._environment)
-            self._buckets = options, Buckets(options, source)
+            self._buckets = options, Buckets(options, self._credentials(options))
         return self._buckets[1]
+
+    def _credentials(self, options: S3Options) -> Callable[[], Credentials] | None:
+        return None if options.anonymous else environment_credentials(self._environment)
 
     def _new_instance(self) -> Instance:
         self._instances += 1
@@ -189,7 +202,7 @@ def _invocation(event: object) -> Invocation:
     return call
 
 
-def _spec(call: Invocation, store: ObjectStore) -> TaskSpec:
+def _spec(call: Invocation, store: S3Store) -> TaskSpec:
     if call.spec:
         return unpack_spec(from_text(call.spec))
     found = _SPEC_KEY.fullmatch(call.spec_key)

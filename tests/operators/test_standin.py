@@ -330,6 +330,7 @@ def test_joins_and_orders_look_at_no_other_row_group(remote, written):
         "SELECT count(*), max(input_0.id) FROM input_0 JOIN other USING (id)",
         ["BIGINT", "BIGINT"],
         [scan(columns, file), other],
+        threads=2,
     )
     assert remote.rows(join) == [(100, 1299)]
 

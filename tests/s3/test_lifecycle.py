@@ -147,7 +147,7 @@ def test_a_file_replaced_after_planning_is_an_error(reach, numbers, tmp_path):
     path = tmp_path / "new.parquet"
     with duckdb.connect() as connection:
         connection.execute(
-            f"COPY (SELECT range AS k, 8 AS g, 'x' AS t FROM range(2500)) "
+            f"COPY (SELECT range AS k, 8::BIGINT AS g, 'x' AS t FROM range(2500)) "
             f"TO '{path}' (FORMAT parquet)"
         ).fetchall()
     key = numbers.removeprefix(f"s3://{BUCKET}/") + "/numbers/2.parquet"

@@ -39,7 +39,7 @@ def store(
         yield made
         made.close()
         wait_until(lambda: open_files() <= before)
-        assert not [thread for thread in threading.enumerate() if "s3-read" in thread.name]
+        assert not [thread for thread in threading.enumerate() if thread.name == "starling-s3"]
         return
     if request.param == "local-named":  # a file system without unnamed files
         monkeypatch.delattr(os, "O_TMPFILE")

@@ -235,6 +235,23 @@ def test_dictionaries_that_differ_between_chunks() -> None:
     assert rest.column(0).to_pylist() == ["c", "b", None]
 
 
+def test_small_chunks_are_compressed_together() -> None:
+    table = pa.table({"a": range(8000), "b": [f"text {n}" for n in range(8000)]})
+    chunks = pa.concat_tables([table.slice(at, 10) for at in range(0, 8000, 10)])
+    _, [read] = decode_object("k", whole([chunks], "lz4"))
+    assert read.equals(table)
+    assert read.column(0).num_chunks == 1
+    assert len(whole([chunks], "lz4")) == len(whole([table], "lz4"))
+
+
+def test_dictionaries_too_large_to_be_joined() -> None:
+    kind = pa.dictionary(pa.int8(), pa.string())
+    chunks = [pa.array([f"{part} {n}" for n in range(100)]).cast(kind) for part in range(3)]
+    table = pa.table({"e": pa.chunked_array(chunks)})
+    _, [read] = decode_object("k", whole([table], "lz4"))
+    assert read.column(0).to_pylist() == table.column(0).to_pylist()
+
+
 def test_metadata_and_extension_types_survive() -> None:
     kind = pa.opaque(pa.binary(16), "hugeint", "DuckDB")
     array = pa.ExtensionArray.from_storage(kind, pa.array([b"0" * 16, None], pa.binary(16)))

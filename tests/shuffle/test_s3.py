@@ -13,11 +13,12 @@ from starling_py.shuffle.errors import (
     CorruptObject,
     ObjectChanged,
     ObjectExists,
+    ObjectMissing,
     StoreError,
 )
 from starling_py.shuffle.meter import RequestCounts
 from starling_py.shuffle.objects import ByteRange
-from starling_py.shuffle.s3 import S3Store
+from starling_py.shuffle.s3 import Got, S3Store
 from starling_py.shuffle.s3_credentials import Credentials
 from starling_py.shuffle.s3_options import S3Options
 
@@ -115,6 +116,48 @@ def test_many_ranges_of_a_large_object(s3_server) -> None:
         assert [bytes(part) for part in got] == [data[p.offset : p.offset + 100] for p in wanted]
         assert store.meter.snapshot().get == requests
         store.close()
+
+
+def test_the_end_of_an_object(s3: S3Store) -> None:
+    s3.put("k", [b"0123456789"])
+    etag = s3.head("k").etag
+    before = s3.meter.snapshot()
+    assert s3.get_tail("k", 3) == Got(b"789", 10, etag)
+    assert s3.get_tail("k", 10, etag=etag) == Got(b"0123456789", 10, etag)
+    assert s3.get_tail("k", 1000) == Got(b"0123456789", 10, etag)
+    assert s3.meter.snapshot() - before == RequestCounts(get=3, bytes_in=23)
+    with pytest.raises(ObjectMissing, match="none"):
+        s3.get_tail("none", 5)
+    with pytest.raises(ObjectChanged):
+        s3.get_tail("k", 5, etag='"other"')
+    with pytest.raises(ValueError, match="at least one"):
+        s3.get_tail("k", 0)
+    s3.put("empty", [])
+    assert s3.get_tail("empty", 5) == Got(b"", 0, s3.head("empty").etag)
+
+
+def test_one_folder(s3: S3Store) -> None:
+    for key in ("a/1", "a/x=1/1", "a/x=1/y/2", "a/x=2/1", "ab/1", "top"):
+        s3.put(key, [b"12"])
+    before = s3.meter.snapshot()
+    folders, objects = s3.list_folder("a")
+    assert folders == ("a/x=1", "a/x=2")
+    assert [(info.key, info.size) for info in objects] == [("a/1", 2)]
+    assert objects == (s3.head("a/1"),)
+    assert s3.list_folder() == (("a", "ab"), (s3.head("top"),))
+    assert s3.list_folder("none") == ((), ())
+    assert (s3.meter.snapshot() - before).list == 3
+
+
+def test_a_folder_of_several_pages(ministack) -> None:
+    s3 = ministack.store()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: s3.put(f"f/{number:04d}/x", []), range(1001)))
+    folders, objects = s3.list_folder("f")
+    assert folders == tuple(f"f/{number:04d}" for number in range(1001))
+    assert not objects
+    assert s3.meter.snapshot().list == 2
+    s3.close()
 
 
 CALLS: dict[str, Callable[[S3Store], object]] = {
