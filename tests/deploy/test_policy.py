@@ -50,8 +50,8 @@ from starling_py.worker.payload import (
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/scratch"
 DATA_KEY = "arn:aws:kms:us-east-1:123456789012:key/data"
-FOR_LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
-"""The service does these for the function."""
+NOT_ON_S3 = {"logs:CreateLogStream", "logs:PutLogEvents", "lambda:InvokeFunction"}
+"""The service does the first two for the function; it calls itself for stages of many tasks."""
 S3_ACTIONS = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "PUT": "s3:PutObject"}
 
 
@@ -266,7 +266,7 @@ def test_a_worker_may_do_what_it_does_and_nothing_more(
     denied = {each for each in actions if not policy.used(*each)}
     assert denied == set()
     used = {statement for each in actions for statement in policy.used(*each)}
-    unused = {each for each in policy.everything() - used if each[1] not in FOR_LOGS}
+    unused = {each for each in policy.everything() - used if each[1] not in NOT_ON_S3}
     assert unused == set()
 
 
@@ -286,6 +286,9 @@ def test_what_a_worker_may_not(deployed: tuple[Settings, bool], aws: Aws):
         ("s3:PutObject", f"{scratch}/other"),
     ]:
         assert policy.used(action, resource) == set(), (action, resource)
+    itself = f"arn:aws:lambda:us-east-1:123456789012:function:{settings.name}-worker"
+    assert policy.used("lambda:InvokeFunction", itself)
+    assert not policy.used("lambda:InvokeFunction", f"{itself}-2")
     # Its own log group and no other, and nothing that stands for everything.
     assert not policy.used("logs:PutLogEvents", "arn:aws:logs:us-east-1:1:log-group:/other:*")
     for statement in policy.statements:
