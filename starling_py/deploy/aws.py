@@ -59,7 +59,7 @@ class Aws:
             import botocore.exceptions
         except ImportError as error:
             raise DeployError(
-                "boto3 is not installed", hint="pip install 'starling-py[s3]'"
+                "boto3 is not installed", hint="pip install 'starling-py[lambda]'"
             ) from error
         found = options_from_environment(os.environ)
         self._exceptions = botocore.exceptions
