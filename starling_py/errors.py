@@ -39,6 +39,14 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── FunctionThrottled    too many calls at once, for too long
     │   ├── FunctionUnavailable  no useful answer, however often it was called
     │   └── BadInvocation        a call that no client of its version makes
+    ├── DeployError              workers come and go           (OperationalError)
+    │   ├── WheelsMissing        no wheels for the function's platform
+    │   ├── BundleTooLarge       more than a function may have
+    │   ├── DeployDenied
+    │   ├── NotDeployed          nothing of this name
+    │   ├── StackBusy            somebody else changes the stack
+    │   ├── StackFailed          CloudFormation gave up, and why
+    │   └── ForeignObjects       a bucket holds what somebody else put there
     ├── StoreError               an object store               (OperationalError)
     │   ├── ObjectMissing
     │   ├── ObjectExists
@@ -74,6 +82,16 @@ from starling_py.catalog.errors import (
     TruncatedFile,
     UnreadableFile,
     UsageError,
+)
+from starling_py.deploy.errors import (
+    BundleTooLarge,
+    DeployDenied,
+    DeployError,
+    ForeignObjects,
+    NotDeployed,
+    StackBusy,
+    StackFailed,
+    WheelsMissing,
 )
 from starling_py.operators.errors import (
     BadParquet,
@@ -142,6 +160,7 @@ __all__ = [
     "BadParquet",
     "BindError",
     "BucketMissing",
+    "BundleTooLarge",
     "Cancelled",
     "ClockSkew",
     "CorruptObject",
@@ -149,11 +168,14 @@ __all__ = [
     "CredentialsMissing",
     "DataError",
     "DatabaseError",
+    "DeployDenied",
+    "DeployError",
     "EmptyTable",
     "EncryptedFile",
     "Error",
     "ErrorRecord",
     "FileChanged",
+    "ForeignObjects",
     "FunctionBroken",
     "FunctionDenied",
     "FunctionError",
@@ -167,6 +189,7 @@ __all__ = [
     "InterfaceError",
     "InternalError",
     "NoFiles",
+    "NotDeployed",
     "NotParquet",
     "NotSupportedError",
     "ObjectChanged",
@@ -180,6 +203,8 @@ __all__ = [
     "SchemaMismatch",
     "SqlError",
     "SqlSyntaxError",
+    "StackBusy",
+    "StackFailed",
     "StarlingError",
     "StoreDenied",
     "StoreError",
@@ -196,6 +221,7 @@ __all__ = [
     "UsageError",
     "VersionedBucket",
     "Warning",
+    "WheelsMissing",
     "WorkerDied",
     "WrongRegion",
 ]

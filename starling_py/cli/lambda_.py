@@ -9,6 +9,7 @@ import click
 __all__ = ["lambda_"]
 
 _COMMANDS = {
+    "build": "starling_py.cli.build:build",
     "local": "starling_py.cli.lambda_local:local",
 }
 

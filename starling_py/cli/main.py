@@ -23,10 +23,13 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "cleanup": "starling_py.cli.cleanup:cleanup",
+    "deploy": "starling_py.cli.deploy:deploy",
     "explain": "starling_py.cli.explain:explain",
     "lambda": "starling_py.cli.lambda_:lambda_",
     "query": "starling_py.cli.query:query",
+    "status": "starling_py.cli.deploy:status",
     "tables": "starling_py.cli.tables:tables",
+    "undeploy": "starling_py.cli.deploy:undeploy",
 }
 _ENTRY_POINTS = "starling_py.commands"
 

@@ -29,7 +29,10 @@ def shipped(root: Path) -> set[str]:
         for path in (root / room).rglob("*"):
             relative = path.relative_to(root)
             through_a_link = room == "starling_py" and relative.parts[1] in LINKED
-            if path.suffix in (".py", ".sql", ".typed") and not through_a_link:
+            is_shipped = (
+                path.suffix in (".py", ".sql", ".typed", ".yaml") or path.name == "Dockerfile"
+            )
+            if is_shipped and not through_a_link:
                 prefix = () if room == "starling_py" else ("starling_py",)
                 names.add("/".join((*prefix, *relative.parts)))
     return names
@@ -84,6 +87,7 @@ def test_the_wheel_holds_the_five_rooms_under_one_name(wheel: Path):
     expected = shipped(ROOT)
     assert {f"starling_py/tpch/queries/q{number:02d}.sql" for number in range(1, 23)} <= expected
     assert "starling_py/py.typed" in expected
+    assert "starling_py/deploy/template.yaml" in expected
     for room in LINKED:
         assert f"starling_py/{room}/__init__.py" in expected
     assert faults(wheel, expected) == []

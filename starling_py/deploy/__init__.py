@@ -1,0 +1,1 @@
+"""What workers on AWS Lambda are made of, and how they get there."""

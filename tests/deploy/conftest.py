@@ -1,0 +1,83 @@
+"""A bundle for the interpreter at hand, a small one for AWS, and AWS on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from s3_servers import S3Server
+
+from starling_py.deploy.aws import Aws
+from starling_py.deploy.bundle import Bundle, Manifest, build_bundle, read_bundle
+from starling_py.deploy.contents import WORKER
+from starling_py.deploy.errors import WheelsMissing
+from starling_py.deploy.platform import this_platform
+from starling_py.worker.payload import VERSION
+
+
+@pytest.fixture(scope="session")
+def wheels() -> Path:
+    """Kept between runs: a build takes about 80 MB from the package index."""
+    return Path(__file__).parents[2] / "build/wheels"
+
+
+@pytest.fixture(scope="session")
+def built(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of a worker for this machine."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("functions run on Linux")
+    path = tmp_path_factory.mktemp("bundle") / "bundle.zip"
+    try:
+        return build_bundle(path, this_platform(), WORKER, cache=wheels)
+    except WheelsMissing as error:
+        pytest.skip(f"the package index cannot be reached: {error}")
+
+
+@pytest.fixture(scope="session")
+def unpacked(built: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(built.path) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """Make bundles that say what they are and do nothing."""
+
+    def make(name: str = "small.zip", **changes: object) -> Bundle:
+        manifest = Manifest(VERSION, WORKER.handler, "arm64", "3.13", ())
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            text = msgspec.json.encode(msgspec.structs.replace(manifest, **changes))
+            archive.writestr("starling-bundle.json", text)
+        return read_bundle(path)
+
+    return make
+
+
+@pytest.fixture
+def small(make_bundle: Callable[..., Bundle]) -> Bundle:
+    return make_bundle()
+
+
+@pytest.fixture
+def cloud(moto: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """moto, to which the environment leads."""
+    for name, value in moto.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return moto
+
+
+@pytest.fixture
+def aws(cloud: S3Server) -> Iterator[Aws]:
+    assert os.environ["AWS_ENDPOINT_URL"] == cloud.endpoint
+    with contextlib.closing(Aws()) as made:
+        yield made

@@ -1,0 +1,215 @@
+"""Deployments made, changed and removed in moto's AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from starling_py.deploy.aws import Aws
+from starling_py.deploy.bundle import Bundle
+from starling_py.deploy.deployment import deploy, status, undeploy
+from starling_py.deploy.errors import DeployError, ForeignObjects, NotDeployed
+from starling_py.deploy.settings import Settings
+from starling_py.errors import UsageError, VersionedBucket
+from starling_py.worker.payload import VERSION
+
+
+def things(aws: Aws) -> dict[str, set[str]]:
+    """Return the names of everything that a deployment may make."""
+    stacks = aws.call("cloudformation", "list_stacks")["StackSummaries"]
+    return {
+        "stacks": {s["StackName"] for s in stacks if s["StackStatus"] != "DELETE_COMPLETE"},
+        "functions": {f["FunctionName"] for f in aws.call("lambda", "list_functions")["Functions"]},
+        "roles": {role["RoleName"] for role in aws.call("iam", "list_roles")["Roles"]},
+        "logs": {
+            group["logGroupName"] for group in aws.call("logs", "describe_log_groups")["logGroups"]
+        },
+        "buckets": {each["Name"] for each in aws.call("s3", "list_buckets")["Buckets"]},
+    }
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """A deployment that nobody else has, in a bucket that is not there."""
+    name = f"starling-{uuid4().hex[:12]}"
+    return Settings(bucket=f"{name}-scratch", name=name)
+
+
+@pytest.fixture
+def bucket(aws: Aws, settings: Settings) -> str:
+    """The bucket of ``settings``, made by somebody else."""
+    aws.call("s3", "create_bucket", Bucket=settings.bucket)
+    return settings.bucket
+
+
+def keys(aws: Aws, bucket: str) -> set[str]:
+    found = aws.call("s3", "list_objects_v2", Bucket=bucket).get("Contents", ())
+    return {each["Key"] for each in found}
+
+
+def rules(aws: Aws, bucket: str) -> list[dict[str, object]]:
+    try:
+        reply = aws.call("s3", "get_bucket_lifecycle_configuration", Bucket=bucket)
+    except DeployError:
+        return []
+    return list(reply["Rules"])
+
+
+def put(aws: Aws, bucket: str, key: str) -> None:
+    aws.call("s3", "put_object", Bucket=bucket, Key=key, Body=b"x")
+
+
+def test_a_deployment_comes_and_goes(aws: Aws, settings: Settings, small: Bundle):
+    before = things(aws)
+    told: list[str] = []
+    done = deploy(aws, settings, small, told=told.append)
+    assert done == status(aws, settings.name)
+    assert done.fits
+    assert done.function == f"{settings.name}-worker"
+    assert done.made_bucket
+    assert done.scratch == f"s3://{settings.bucket}/starling/scratch"
+    assert (done.memory, done.timeout, done.runtime) == (3538, 900, "python3.13")
+
+    function = aws.call("lambda", "get_function_configuration", FunctionName=done.function)
+    assert function["Handler"] == "starling_py.worker.handler.handle"
+    assert function["Environment"]["Variables"] == {
+        "STARLING_SCRATCH": done.scratch,
+        "STARLING_VERSION": VERSION,
+    }
+    groups = aws.call("logs", "describe_log_groups", logGroupNamePrefix=done.log_group)
+    assert [group["retentionInDays"] for group in groups["logGroups"]] == [7]
+    assert keys(aws, settings.bucket) == {f"starling/code/{small.digest[:32]}.zip"}
+    assert len(told) == 3
+    now = things(aws)
+    assert {kind: len(now[kind] - before[kind]) for kind in now} == dict.fromkeys(now, 1)
+
+    put(aws, settings.bucket, "starling/scratch/q/object")
+    undeploy(aws, settings.name)
+    assert things(aws) == before
+    with pytest.raises(NotDeployed, match=settings.name):
+        undeploy(aws, settings.name)
+    with pytest.raises(NotDeployed, match=settings.name):
+        status(aws, settings.name)
+
+
+def test_scratch_objects_expire_after_a_day(aws: Aws, settings: Settings, small: Bundle):
+    deploy(aws, settings, small)
+    (rule,) = rules(aws, settings.bucket)
+    assert rule["Status"] == "Enabled"
+    assert rule["Filter"] == {"Prefix": "starling/scratch/"}
+    assert rule["Expiration"]["Days"] == 1
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    undeploy(aws, settings.name)
+
+
+def test_a_deployment_is_changed(
+    aws: Aws, settings: Settings, small: Bundle, make_bundle: Callable[..., Bundle]
+):
+    deploy(aws, settings, small)
+    told: list[str] = []
+    # Nothing new to upload; moto makes an update of anything.
+    deploy(aws, settings, small, told=told.append)
+    assert not any("upload" in each for each in told)
+    other = make_bundle("other.zip", version="0.0.1+1")
+    done = deploy(aws, replace(settings, memory=1769, log_days=30), other)
+    assert (done.memory, done.version, done.fits) == (1769, "0.0.1+1", False)
+    assert keys(aws, settings.bucket) == {f"starling/code/{other.digest[:32]}.zip"}
+    undeploy(aws, settings.name)
+
+
+def test_a_bucket_that_was_there_stays(aws: Aws, settings: Settings, bucket: str, small: Bundle):
+    before = things(aws)
+    put(aws, bucket, "mine")
+    put(aws, bucket, "starling/mine")
+    mine = {
+        "ID": "mine",
+        "Status": "Enabled",
+        "Filter": {"Prefix": "logs/"},
+        "Expiration": {"Days": 30},
+    }
+    aws.call(
+        "s3",
+        "put_bucket_lifecycle_configuration",
+        Bucket=bucket,
+        LifecycleConfiguration={"Rules": [mine]},
+    )
+    done = deploy(aws, settings, small)
+    assert not done.made_bucket
+    assert {rule["ID"] for rule in rules(aws, bucket)} == {"mine", "starling starling"}
+    deploy(aws, settings, small)
+    assert len(rules(aws, bucket)) == 2
+
+    put(aws, bucket, "starling/scratch/q/object")
+    undeploy(aws, settings.name)
+    assert things(aws) == before
+    assert keys(aws, bucket) == {"mine", "starling/mine"}
+    assert [rule["ID"] for rule in rules(aws, bucket)] == ["mine"]
+
+
+def test_the_only_rule_goes_too(aws: Aws, settings: Settings, bucket: str, small: Bundle):
+    deploy(aws, settings, small)
+    assert len(rules(aws, bucket)) == 1
+    undeploy(aws, settings.name)
+    assert rules(aws, bucket) == []
+
+
+def test_uploads_that_were_cut_off_go_too(aws: Aws, settings: Settings, bucket: str, small: Bundle):
+    deploy(aws, settings, small)
+    aws.call("s3", "create_multipart_upload", Bucket=bucket, Key="starling/scratch/q/large")
+    undeploy(aws, settings.name)
+    assert aws.call("s3", "list_multipart_uploads", Bucket=bucket).get("Uploads", []) == []
+
+
+def test_a_bucket_with_somebody_elses_objects_is_not_removed(
+    aws: Aws, settings: Settings, small: Bundle
+):
+    deploy(aws, settings, small)
+    put(aws, settings.bucket, "precious")
+    with pytest.raises(ForeignObjects, match="1 of its objects"):
+        undeploy(aws, settings.name)
+    assert status(aws, settings.name).fits
+    aws.call("s3", "delete_object", Bucket=settings.bucket, Key="precious")
+    undeploy(aws, settings.name)
+
+
+def test_a_versioned_bucket_is_refused(aws: Aws, settings: Settings, bucket: str, small: Bundle):
+    before = things(aws)
+    aws.call(
+        "s3",
+        "put_bucket_versioning",
+        Bucket=bucket,
+        VersioningConfiguration={"Status": "Enabled"},
+    )
+    with pytest.raises(VersionedBucket, match="versioned"):
+        deploy(aws, settings, small)
+    assert things(aws) == before
+
+
+def test_a_deployment_does_not_move(aws: Aws, settings: Settings, small: Bundle):
+    deploy(aws, settings, small)
+    with pytest.raises(UsageError, match="another bucket"):
+        deploy(aws, replace(settings, bucket="elsewhere"), small)
+    with pytest.raises(UsageError, match="another prefix"):
+        deploy(aws, replace(settings, prefix="other"), small)
+    undeploy(aws, settings.name)
+
+
+def test_a_first_deployment_that_fails_leaves_nothing(
+    aws: Aws, settings: Settings, small: Bundle, tmp_path: Path
+):
+    before = things(aws)
+    gone = replace(small, path=tmp_path / "gone.zip")
+    with pytest.raises(OSError, match=r"gone\.zip"):
+        deploy(aws, settings, gone)
+    assert things(aws) == before
+
+
+def test_lambda_does_not_run_an_old_python(
+    aws: Aws, settings: Settings, make_bundle: Callable[..., Bundle]
+):
+    with pytest.raises(UsageError, match="glibc"):
+        deploy(aws, settings, make_bundle(python="3.11"))
