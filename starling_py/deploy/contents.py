@@ -38,7 +38,7 @@ class Contents:
 WORKER = Contents(
     "starling_py.worker.handler.handle",
     ("starling_py.worker.handler",),
-    ("duckdb", "msgspec", "obstore", "pyarrow"),
+    ("duckdb", "isal", "msgspec", "obstore", "pyarrow"),
 )
 """A worker: no parser, no planner, no command line and no boto3."""
 
