@@ -16,7 +16,7 @@ __all__ = ["Watcher"]
 # Each line names all the groups there are at that moment; the end of the lines is the server's.
 _WATCH = """
 while read -r line; do groups=$line; done
-for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
+for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 rm -rf -- "$1"
 """
 _STOP_SECONDS = 10.0

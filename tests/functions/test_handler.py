@@ -17,9 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from s3_servers import BUCKET, KEY_ID, SECRET
 
-from starling_py.operators.errors import TaskTimedOut
+from starling_py.operators.errors import Cancelled, TaskTimedOut
 from starling_py.operators.quoting import encode_path
-from starling_py.operators.task import ScanInput, ShuffleInput
+from starling_py.operators.run import run_task
+from starling_py.operators.task import ScanInput, ShuffleInput, TaskReport
 from starling_py.shuffle.index import PartitionRun
 from starling_py.shuffle.locations import S3Location
 from starling_py.shuffle.s3_options import S3Options
@@ -130,10 +131,11 @@ def test_a_task_that_runs_out_of_time_says_so(called, plans):
 
 
 def test_a_task_that_does_not_stop_is_left_to_itself(called, plans, monkeypatch):
-    blocked, free = threading.Event(), threading.Event()
+    free = threading.Event()
+    used = []
 
-    def stuck(*_, **__):
-        blocked.set()
+    def stuck(_, store, instance, **__):
+        used.extend([store, instance])
         free.wait(30)
 
     with monkeypatch.context() as patch:
@@ -142,11 +144,29 @@ def test_a_task_that_does_not_stop_is_left_to_itself(called, plans, monkeypatch)
         context = Context(seconds=1.0)
         report = called.run(spec, context)
         assert context.get_remaining_time_in_millis() > 0
-    assert blocked.is_set()
     assert report.error.code == TaskTimedOut.code
+
+    def noted(spec, store, instance, **options):
+        used.extend([store, instance])
+        return run_task(spec, store, instance, **options)
+
     # What comes next has a DuckDB and connections of its own.
+    monkeypatch.setattr("starling_py.worker.timed.run_task", noted)
     assert called.run(spec).error is None
+    assert len(set(map(id, used))) == len(used) == 4
+    used[0].close()
     free.set()
+
+
+def test_a_task_is_stopped_outside_of_statements_too(called, plans, monkeypatch):
+    def patient(spec, *_, cancelled, **__):
+        cancelled.wait(30)
+        error = Cancelled("as asked").record()
+        return TaskReport(spec.query, 0, 0, 1, "as asked", error=error)
+
+    monkeypatch.setattr("starling_py.worker.timed.run_task", patient)
+    report = called.run(plans.spec("SELECT 1::BIGINT", ["BIGINT"]), Context(seconds=1.0))
+    assert (report.error.code, report.worker) == (TaskTimedOut.code, "as asked")
 
 
 def test_the_folder_is_empty_after_a_task_that_spills(called, plans, tmp_path):

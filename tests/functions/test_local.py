@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
+import msgspec
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -28,6 +29,9 @@ from starling_py.cli.lambda_ import lambda_
 from starling_py.cli.lambda_local import local
 from starling_py.local_lambda.server import LocalLambda
 from starling_py.local_lambda.settings import FunctionSettings
+from starling_py.shuffle.locations import S3Location
+from starling_py.shuffle.s3_options import S3Options
+from starling_py.worker.payload import VERSION, Invocation, as_text, pack
 
 DOCS = Path(__file__).parents[2] / "docs/cli.md"
 
@@ -325,7 +329,13 @@ def command(tmp_path):
     def start():
         process = subprocess.Popen(
             [sys.executable, "-m", "starling_py.cli", "lambda", "local", "--port", "0"],
-            env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                "TMPDIR": str(folder),
+                "PYTHONUNBUFFERED": "1",
+                "AWS_ACCESS_KEY_ID": "testing",
+                "AWS_SECRET_ACCESS_KEY": "testing",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -367,6 +377,36 @@ def test_the_command_leaves_nothing(command, number, code):
     assert process.wait(30) == code
     until(lambda: processes_of(folder) == [])
     until(lambda: list(folder.iterdir()) == [])
+
+
+def test_a_busy_instance_ends_with_a_killed_server(command, plans):
+    """It would notice by itself only when it asks for the next call."""
+    process, endpoint, folder = command()
+    spec = plans.spec("SELECT count(*) AS c0 FROM range(1000000000000) a", ["BIGINT"])
+    location = S3Location("none", "none", S3Options(endpoint="http://127.0.0.1:1"))
+    event = Invocation(VERSION, location, location.options, as_text(pack(spec)))
+    client = boto3.client(
+        "lambda",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",  # noqa: S106 - nobody checks it
+    )
+    client.invoke(
+        FunctionName="starling", InvocationType="Event", Payload=msgspec.json.encode(event)
+    )
+    client.close()
+    (pid,) = until(lambda: processes_of(folder))
+    until(lambda: _seconds(pid) > 1.5)
+    process.kill()
+    until(lambda: processes_of(folder) == [])
+    until(lambda: list(folder.iterdir()) == [])
+
+
+def _seconds(pid: int) -> float:
+    """Return the CPU seconds of a process: more than it takes to start means that it works."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_the_command_is_described():
