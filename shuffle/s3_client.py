@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -12,13 +11,13 @@ import msgspec
 from starling_py.shuffle.errors import (
     CorruptObject,
     CredentialsExpired,
-    StarlingError,
     StoreError,
 )
 from starling_py.shuffle.hedge import Hedger
 from starling_py.shuffle.meter import RequestCounts
 from starling_py.shuffle.objects import Buffer, ByteRange, ObjectInfo
 from starling_py.shuffle.retry import Fault, Retrier
+from starling_py.shuffle.s3_access import BucketAccess
 from starling_py.shuffle.s3_errors import (
     Action,
     BrokenBody,
@@ -51,8 +50,6 @@ T = TypeVar("T")
 
 DELETE_LIMIT = 1000  # keys in one DeleteObjects
 _PAGE = 1000  # keys in one page of a listing
-# How long obstore uses credentials before it asks the source, which renews early, again.
-_CREDENTIALS_FOR = timedelta(minutes=1)
 
 
 class Got(msgspec.Struct, frozen=True):
@@ -84,35 +81,17 @@ class S3Client:
         random: Uniform,
         adopt: Callable[[asyncio.Task[Any]], None],
     ) -> None:
-        try:
-            import obstore
-            import obstore.exceptions
-            import obstore.store
-        except ImportError as error:
-            raise StoreError(
-                "obstore is not installed, and S3 needs it", hint="pip install 'starling-py[s3]'"
-            ) from error
+        self._access = BucketAccess(bucket, options, credentials)
+        import obstore  # the line above says it best where that is missing
 
         self._bucket = bucket
         self._options = options
-        self._credentials = credentials
-        self._signed_with: Credentials | None = None
         self._meter = meter
         self._obstore = obstore
-        self._caught: tuple[type[Exception], ...] = (
-            obstore.exceptions.BaseError,
-            FileNotFoundError,  # what obstore raises for 404
-            BrokenBody,
-            HttpFailure,
-        )
-        self._unauthenticated = obstore.exceptions.UnauthenticatedError
+        self._caught: tuple[type[Exception], ...] = (*self._access.errors, BrokenBody, HttpFailure)
         self._retrier = Retrier(options.retry, random, sleep=asyncio.sleep)
         self._hedger = Hedger(options.hedge, meter, adopt)
         self._slots = asyncio.Semaphore(options.parallel_reads)
-        self._renewing = asyncio.Lock()
-        self._renewals = 0
-        self._open_store: obstore.store.S3Store | None = self._connect(self._idle())
-        self._unpooled: obstore.store.S3Store | None = None
         self._lock = threading.Lock()
         self._uploader: Uploader | None = None
         self._closed = False
@@ -164,9 +143,9 @@ class S3Client:
             async with self._slots:
                 return await self._hedger.read(
                     wanted.length,
-                    lambda: self._counted("get", lambda: send(self._pooled, key), _in),
+                    lambda: self._counted("get", lambda: send(self._access.pooled, key), _in),
                     lambda: self._counted(
-                        "get", lambda: send(self._new_connection, alternate or key), _in
+                        "get", lambda: send(self._access.new_connection, alternate or key), _in
                     ),
                 )
 
@@ -179,7 +158,7 @@ class S3Client:
             options: obstore.GetOptions = {}
             if etag is not None:
                 options["if_match"] = etag
-            result = await self._obstore.get_async(self._pooled(), key, options=options)
+            result = await self._obstore.get_async(self._access.pooled(), key, options=options)
             size = result.meta["size"]
             return Got(await _body(result, size), size, result.meta["e_tag"] or "")
 
@@ -217,8 +196,10 @@ class S3Client:
             async with self._slots:
                 return await self._hedger.read(
                     length,
-                    lambda: self._counted("get", lambda: send(self._pooled), _in_of_whole),
-                    lambda: self._counted("get", lambda: send(self._new_connection), _in_of_whole),
+                    lambda: self._counted("get", lambda: send(self._access.pooled), _in_of_whole),
+                    lambda: self._counted(
+                        "get", lambda: send(self._access.new_connection), _in_of_whole
+                    ),
                 )
 
         return await self._ask("get", key, attempt)
@@ -234,7 +215,7 @@ class S3Client:
 
     async def head(self, key: str) -> ObjectInfo:
         async def send() -> ObjectInfo:
-            meta = await self._obstore.head_async(self._pooled(), key)
+            meta = await self._obstore.head_async(self._access.pooled(), key)
             return ObjectInfo(key, meta["size"], meta["e_tag"] or "")
 
         return await self._ask("head", key, lambda: self._counted("head", send))
@@ -243,7 +224,7 @@ class S3Client:
         """Delete at most ``DELETE_LIMIT`` objects with one request."""
 
         async def send() -> None:
-            await self._obstore.delete_async(self._pooled(), list(keys))
+            await self._obstore.delete_async(self._access.pooled(), list(keys))
 
         key = keys[0] if len(keys) == 1 else ""
         await self._ask("delete", key, lambda: self._counted("delete", send))
@@ -262,7 +243,7 @@ class S3Client:
             if stream is None:
                 stream = aiter(
                     self._obstore.list(
-                        self._pooled(), folder or None, offset=last, chunk_size=_PAGE
+                        self._access.pooled(), folder or None, offset=last, chunk_size=_PAGE
                     )
                 )
             try:
@@ -290,7 +271,9 @@ class S3Client:
         """Return the folders in a folder, and the objects in it itself."""
 
         async def send() -> tuple[list[str], list[ObjectInfo]]:
-            found = await self._obstore.list_with_delimiter_async(self._pooled(), folder or None)
+            found = await self._obstore.list_with_delimiter_async(
+                self._access.pooled(), folder or None
+            )
             return list(found["common_prefixes"]), [_info(meta) for meta in found["objects"]]
 
         def listed(found: tuple[list[str], list[ObjectInfo]]) -> RequestCounts:
@@ -308,23 +291,23 @@ class S3Client:
             self._options.bucket_url(self._bucket),
             self._options.region or "us-east-1",
         )
-        renewals = self._renewals
+        renewals = self._access.renewals
         may_renew = True
 
         async def once() -> T:
             nonlocal renewals
-            renewals = self._renewals
+            renewals = self._access.renewals
             return await attempt()
 
         async def judge(error: Exception) -> Fault:
             nonlocal may_renew
-            fault = await self._own_fault(error)
+            fault = await self._access.own_fault(error)
             if fault is not None:
                 return fault
             fault = classify(error, request)
             if isinstance(fault.error, CredentialsExpired) and may_renew:
                 may_renew = False
-                return msgspec.structs.replace(fault, retry=await self._renew(renewals))
+                return msgspec.structs.replace(fault, retry=await self._access.renew(renewals))
             return fault
 
         return await self._retrier.call(
@@ -344,7 +327,7 @@ class S3Client:
             reply = read_reply(error)
             if is_throttled(reply):
                 self._hedger.throttled()
-            if reply.sent and not isinstance(error, self._unauthenticated):
+            if reply.sent and not isinstance(error, self._access.unauthenticated):
                 self._meter.count(kind)
             raise
         except (CorruptObject, asyncio.CancelledError):
@@ -356,46 +339,9 @@ class S3Client:
             self._meter.add(counts(result))
         return result
 
-    async def _own_fault(self, error: Exception) -> Fault | None:
-        """Return what is wrong with our own source of credentials, if it is what failed."""
-        if (
-            not isinstance(error, self._unauthenticated)
-            or self._credentials is None
-            or read_reply(error).status is not None
-        ):
-            return None
-        # Its error came back as text: ask it for the error itself.
-        try:
-            await asyncio.to_thread(self._credentials)
-        except StarlingError as reason:
-            return Fault(reason, retry=False)
-        return Fault(CredentialsExpired("the AWS credentials cannot be renewed"), retry=True)
-
-    async def _renew(self, before: int) -> bool:
-        """Ask the source of credentials again; return whether it has others now.
-
-        ``before`` is how often that has been done when the request began.
-        """
-        if self._credentials is None:
-            return False
-        async with self._renewing:
-            if self._renewals != before:
-                return True
-            try:
-                found = await asyncio.to_thread(self._credentials)
-            except StarlingError:
-                return False
-            if found == self._signed_with:
-                return False
-            # obstore forgets credentials that it has been given only with the store.
-            self._open_store = self._connect(self._idle())
-            self._unpooled = None
-            self._renewals += 1
-            return True
-
     def close(self) -> None:
         """Let go of the connections; not in the event loop, because threads are waited for."""
-        self._open_store = self._unpooled = None
+        self._access.close()
         with self._lock:
             self._closed = True
             uploader, self._uploader = self._uploader, None
@@ -413,77 +359,11 @@ class S3Client:
                 self._uploader = Uploader(
                     self._bucket,
                     self._options,
-                    self._keys if self._credentials else None,
+                    self._access.keys if self._access.signs else None,
                     self._meter,
                     self._options.write,
                 )
             return self._uploader
-
-    def _keys(self) -> Credentials:
-        if self._credentials is None:
-            raise StoreError("requests are not signed")
-        found = self._signed_with = self._credentials()
-        return found
-
-    def _pooled(self) -> obstore.store.S3Store:
-        store = self._open_store
-        if store is None:
-            raise StoreError("the store is closed")
-        return store
-
-    def _idle(self) -> int:
-        return self._options.pool_size or self._options.parallel_reads
-
-    def _new_connection(self) -> obstore.store.S3Store:
-        """Return a store that keeps no connection, so that each request opens one."""
-        if self._unpooled is None:
-            self._unpooled = self._connect(0)
-        return self._unpooled
-
-    def _connect(self, idle_connections: int) -> obstore.store.S3Store:
-        return self._obstore.store.S3Store(
-            self._bucket,
-            config=_config(self._bucket, self._options),
-            client_options={
-                "allow_http": (self._options.endpoint or "").startswith("http://"),
-                "connect_timeout": timedelta(seconds=self._options.connect_timeout),
-                "pool_max_idle_per_host": str(idle_connections),
-                "timeout": timedelta(seconds=self._options.request_timeout),
-            },
-            retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
-            credential_provider=self._sign_with if self._credentials else None,
-        )
-
-    def _sign_with(self) -> obstore.store.S3Credential:
-        found = self._keys()
-        return {
-            "access_key_id": found.access_key,
-            "secret_access_key": found.secret_key,
-            "token": found.token,
-            "expires_at": datetime.now(UTC) + _CREDENTIALS_FOR,
-        }
-
-
-def _config(bucket: str, options: S3Options) -> obstore.store.S3Config:
-    url = options.bucket_url(bucket)
-    config: obstore.store.S3Config = {
-        # Both, because obstore reads the environment too and prefers the second.
-        "endpoint": url,
-        "aws_endpoint_url_s3": url,
-        "region": options.region or "us-east-1",
-        "virtual_hosted_style_request": not options.in_path(bucket),
-        "skip_signature": options.anonymous,
-        "request_payer": options.requester_pays,
-        # TLS protects the body already, and its hash takes longer than sending it.
-        "unsigned_payload": url.startswith("https://"),
-    }
-    if options.encryption is not None:
-        config["server_side_encryption"] = options.encryption
-    if options.encryption == "aws:kms":
-        config["sse_bucket_key_enabled"] = True
-        if options.kms_key is not None:
-            config["sse_kms_key_id"] = options.kms_key
-    return config
 
 
 async def _body(result: obstore.GetResult, expected: int) -> memoryview:

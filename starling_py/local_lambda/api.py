@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from starling_py.local_lambda.function import Throttled
@@ -48,7 +48,7 @@ class Api:
         self._limits = limits
         self._faults = faults
         self._service = service
-        self._random = secrets.SystemRandom()
+        self._random = random.Random(faults.seed)  # noqa: S311 - faults are no secret
         self._events: set[asyncio.Task[None]] = set()
 
     async def answer(self, request: Request) -> Response:

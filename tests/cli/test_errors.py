@@ -113,7 +113,7 @@ def test_paths_without_files(starling, tmp_path):
     assert "nothing.parquet" in failed(starling("query", f"FROM '{tmp_path}/nothing.parquet'"), 1)
     args = ("--table", f"t={tmp_path}/*.parquet")
     assert f"{tmp_path}/*.parquet" in failed(starling("query", "FROM t", *args), 1)
-    assert "only local" in failed(starling("query", "FROM 's3://bucket/x.parquet'"), 1)
+    assert "only local" in failed(starling("query", "FROM 'gs://bucket/x.parquet'"), 1)
 
 
 def test_options_of_read_parquet(starling, shop):

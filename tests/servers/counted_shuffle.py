@@ -21,7 +21,6 @@ from starling_py.operators.plan import (
 )
 from starling_py.operators.task import HashPartitioning, InputColumn, SinglePartition
 from starling_py.planner.combining import with_combiners
-from starling_py.shuffle.hedge_policy import HedgePolicy
 from starling_py.shuffle.locations import S3Location
 
 ROWS = 64
@@ -69,7 +68,7 @@ def counted_shuffle(proxy: FaultProxy, s: int, r: int, split: Combining | None =
 
     The environment must have the server's keys.
     """
-    options = proxy.server.options(hedge=HedgePolicy(enabled=False))
+    options = proxy.server.exact_options()
     objects = S3Location(BUCKET, proxy.server.new_prefix(), options)
     plan = shuffle_plan(s, r, split, "counted")
     with Engine(EngineOptions(workers=2, memory=1 << 30, objects=objects, payload=0)) as engine:

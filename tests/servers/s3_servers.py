@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from starling_py.shuffle.hedge_policy import HedgePolicy
 from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.s3_credentials import Credentials
 from starling_py.shuffle.s3_options import S3Options
+from starling_py.shuffle.write_policy import WritePolicy
 
 S3_SERVERS = ("moto", "ministack")
 BUCKET = "starling-tests"
@@ -50,6 +52,16 @@ class S3Server:
             self.options(**options),
             credentials=credentials,
         )
+
+    def exact_options(self, **options: Any) -> S3Options:
+        """Return how to reach the server and send nothing twice because it was slow."""
+        exact = {"hedge": HedgePolicy(enabled=False), "write": WritePolicy(enabled=False)}
+        return self.options(**exact, **options)
+
+    def exact_store(self, **options: Any) -> S3Store:
+        """Return a store of ``exact_options``, below a prefix that nobody else uses."""
+        made = self.exact_options(**options)
+        return S3Store(BUCKET, self.new_prefix(), made, credentials=credentials)
 
     def new_prefix(self) -> str:
         """Return a prefix that nobody else uses."""

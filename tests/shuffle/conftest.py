@@ -35,7 +35,7 @@ def store(
     if request.param in S3_SERVERS:
         server = request.getfixturevalue(request.param)
         before = open_files()
-        made = server.store(gap=0)  # merges nothing that other stores do not merge
+        made = server.exact_store(gap=0)  # merges nothing that other stores do not merge
         yield made
         made.close()
         wait_until(lambda: open_files() <= before)

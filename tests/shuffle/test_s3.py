@@ -35,7 +35,7 @@ def s3(s3_server) -> Iterator[S3Store]:
 
 def test_pages_and_bulk_deletes(ministack) -> None:
     """One request per page of a listing, and per thousand deleted objects."""
-    s3 = ministack.store()
+    s3 = ministack.exact_store()
     keys = [f"q/{number:05d}" for number in range(2001)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: s3.put(key, []), keys))
