@@ -9,15 +9,19 @@ from typing import Literal, cast
 from starling_py.catalog.errors import UsageError
 from starling_py.leftovers import split_scratch
 
-__all__ = ["Config", "Isolation", "Shuffle", "parse_size", "resolve"]
+__all__ = ["Config", "Isolation", "Shuffle", "Target", "parse_size", "resolve"]
 
 Isolation = Literal["thread", "process"]
 Shuffle = Literal["auto", "direct", "combined"]
+Target = Literal["local", "lambda"]
 
 LEAST_MEMORY = 64 << 20
 MOST_TASKS = 10_000
 """Of a stage; each costs a few milliseconds, however little it has to do."""
 MOST_WORKERS = 1_000
+FUNCTION = "starling"
+FUNCTION_WORKERS = 64
+"""Unless told otherwise; no more than Lambda allows are used."""
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)(b?)\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -29,7 +33,8 @@ class Config:
 
     ``tasks`` of ``None`` lets the planner choose for each stage. ``memory``, in bytes, is for the
     shuffled data and all workers together. ``scratch`` is the URL under which tasks leave on S3
-    what they hand to one another, or ``None`` for this machine.
+    what they hand to one another, or ``None`` for this machine. With the target ``"lambda"`` tasks
+    run in ``function``; ``cores`` and ``memory`` are then this machine's and of no use to them.
     """
 
     tasks: int | None
@@ -40,6 +45,8 @@ class Config:
     scratch: str | None = None
     shuffle: Shuffle = "auto"
     doublewrite: bool = False
+    target: Target = "local"
+    function: str = FUNCTION
 
 
 def resolve(
@@ -51,6 +58,8 @@ def resolve(
     shuffle: str = "auto",
     *,
     doublewrite: bool = False,
+    target: str = "local",
+    function: str | None = None,
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -76,18 +85,28 @@ def resolve(
         raise UsageError(
             "doublewrite is for a shuffle on S3", hint="name a scratch: s3://bucket/prefix"
         )
+    if target not in ("local", "lambda"):
+        raise UsageError(f"target must be 'local' or 'lambda', not {target!r}")
+    if target == "lambda" and scratch is None:
+        raise UsageError(
+            "functions exchange rows through S3", hint="name a scratch: s3://bucket/prefix"
+        )
+    if function is not None and target != "lambda":
+        raise UsageError("a function is for the target 'lambda'")
     from starling_py.coordinator.machine import available_cores
 
     cores = available_cores()
     return Config(
         tasks=tasks,
-        workers=workers or cores,
+        workers=workers or (FUNCTION_WORKERS if target == "lambda" else cores),
         cores=cores,
         isolation=cast("Isolation", isolation),
         memory=_memory(memory),
         scratch=scratch,
         shuffle=cast("Shuffle", shuffle),
         doublewrite=doublewrite,
+        target=cast("Target", target),
+        function=function or FUNCTION,
     )
 
 

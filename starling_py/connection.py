@@ -37,6 +37,8 @@ def connect(
     scratch: str | None = None,
     shuffle: str = "auto",
     doublewrite: bool = False,
+    target: str = "local",
+    function: str | None = None,
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
@@ -66,6 +68,10 @@ def connect(
         not, and ``"auto"`` does where requests to ``scratch`` then cost less.
     doublewrite
         Write each object below ``scratch`` twice, so that a slow read has another place to go.
+    target
+        ``"local"`` runs tasks on this machine, ``"lambda"`` in a function on AWS Lambda.
+    function
+        The name or ARN of that function; by default ``starling``.
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -76,7 +82,17 @@ def connect(
     UsageError
         For an argument that is wrong, such as a folder that does not exist.
     """
-    config = resolve(tasks, workers, isolation, memory, scratch, shuffle, doublewrite=doublewrite)
+    config = resolve(
+        tasks,
+        workers,
+        isolation,
+        memory,
+        scratch,
+        shuffle,
+        doublewrite=doublewrite,
+        target=target,
+        function=function,
+    )
     access = S3Access(s3)
     catalog = FileCatalog(data, tables, buckets=lambda: access.buckets)
     return Connection(catalog, config, listeners, access)

@@ -17,6 +17,7 @@ from starling_py.coordinator.machine import available_cores, default_memory
 from starling_py.coordinator.scratch import Scratch, sweep
 from starling_py.coordinator.transport import Transport
 from starling_py.events import Events, Listener
+from starling_py.invokers.functions import LambdaInvoker
 from starling_py.invokers.processes import ProcessInvoker
 from starling_py.invokers.protocol import PAYLOAD_BYTES
 from starling_py.invokers.threads import ThreadInvoker
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from starling_py.invokers.function_client import FunctionClient
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import TaskReport
@@ -78,6 +80,8 @@ class EngineOptions:
         Bytes of data that travel in a report or a spec instead of S3.
     doublewrite
         Put each object on S3 twice.
+    function
+        Runs the tasks on AWS Lambda, whatever ``isolation`` says; needs ``objects``.
     """
 
     workers: int = field(default_factory=available_cores)
@@ -91,6 +95,7 @@ class EngineOptions:
     access: S3Access = field(default_factory=S3Access)
     payload: int = PAYLOAD_BYTES
     doublewrite: bool = False
+    function: FunctionClient | None = None
 
     @property
     def transport(self) -> Transport:
@@ -302,8 +307,14 @@ class _LoopThread:
 
 
 def _invoker(options: EngineOptions, scratch: Path) -> Invoker:
-    memory = options.memory or default_memory()
     access = options.access
+    if options.function is not None:
+        if options.objects is None:
+            raise ValueError("functions hand their outputs to one another through S3")
+        return LambdaInvoker(
+            options.function, options.workers, location=options.objects, access=access
+        )
+    memory = options.memory or default_memory()
     if options.isolation == "process":
         return ProcessInvoker(
             options.workers,

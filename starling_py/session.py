@@ -15,6 +15,7 @@ from starling_py.planner.errors import UnknownTable
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.meter import metered
+from starling_py.worker.size import function_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from starling_py.config import Config
     from starling_py.engine import Engine, RunResult
     from starling_py.events import Listener
+    from starling_py.invokers.function_client import FunctionClient
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import TaskReport
     from starling_py.planner.plan import Planner
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from starling_py.shuffle.meter import RequestCounts
 
 __all__ = ["QueryRun", "Session", "TableInfo"]
+
+_ATTEMPTS = 2
+_FUNCTION_ATTEMPTS = 4
+"""Functions are lost more often than workers of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,8 @@ class Session:
         self.config = config
         self._access = access
         self._listeners = listeners
-        self._results = Results(config.workers)
+        self._results = Results(config.cores if config.target == "lambda" else config.workers)
+        self._function: FunctionClient | None = None
         self._lock = threading.Lock()
         self._planning = threading.Lock()
         self._planner: Planner | None = None
@@ -121,11 +128,12 @@ class Session:
 
         _check_text(sql)
         config = self.config
+        workers, cores, memory = self._resources()
         options = PlanOptions(
             tasks=config.tasks,
-            workers=config.workers,
-            cores=config.cores,
-            memory=config.memory,
+            workers=workers,
+            cores=cores,
+            memory=memory,
             shuffle=config.shuffle,
             remote_shuffle=config.scratch is not None,
         )
@@ -140,6 +148,30 @@ class Session:
             except UnknownTable as error:
                 error.hint = error.hint or self._why_no_table()
                 raise
+
+    def _resources(self) -> tuple[int, int, int]:
+        """Return workers, and the cores and bytes of all of them together."""
+        config = self.config
+        if config.target == "local":
+            return config.workers, config.cores, config.memory
+        facts = self._client().facts()
+        workers = min(config.workers, facts.concurrency)
+        threads = function_threads(facts.memory >> 20)
+        return workers, workers * threads, workers * facts.memory
+
+    def _client(self) -> FunctionClient:
+        from starling_py.invokers.function_client import FunctionClient
+
+        with self._lock:
+            if self._function is None:
+                options = self._access.options
+                self._function = FunctionClient(
+                    self.config.function,
+                    connections=self.config.workers,
+                    region=options.region,
+                    profile=options.profile,
+                )
+            return self._function
 
     def _why_no_table(self) -> str | None:
         if self.catalog.names():
@@ -178,6 +210,9 @@ class Session:
             objects=objects,
             access=self._access,
             doublewrite=config.doublewrite,
+            # Planning has asked it what it is like.
+            function=self._function,
+            attempts=_ATTEMPTS if self._function is None else _FUNCTION_ATTEMPTS,
         )
         return Engine(options, self._listeners)
 
@@ -193,6 +228,8 @@ class Session:
             planner, self._planner = self._planner, None
         if planner is not None:
             steps.append(planner.close)
+        if self._function is not None:
+            steps.append(self._function.close)
         steps.append(self._access.close)
         for step in steps:
             step()

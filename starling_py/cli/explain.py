@@ -38,6 +38,8 @@ def explain(
     memory: str | None,
     scratch: str | None,
     shuffle: str,
+    target: str,
+    function: str | None,
     format_: str,
 ) -> None:
     """Show the plan of SQL, stage by stage, before anything runs.
@@ -46,7 +48,9 @@ def explain(
     it. No data is read but the footers of Parquet files.
     """
     text = read_sql(sql, file)
-    with connection(data, tables, tasks, workers, memory, scratch, shuffle) as connected:
+    with connection(
+        data, tables, tasks, workers, memory, scratch, shuffle, target=target, function=function
+    ) as connected:
         plan = connected.explain(text)
     if format_ == "json":
         click.echo(_json(plan))

@@ -41,7 +41,19 @@ def data_options(command: _F) -> _F:
 
 
 def plan_options(command: _F) -> _F:
-    """Add what changes a plan: tasks, workers, memory, and where and how rows are exchanged."""
+    """Add what changes a plan: where tasks run, how many, and how they exchange rows."""
+    command = click.option(
+        "--function",
+        metavar="NAME",
+        help="The function for --target lambda, by name or ARN.  [default: starling]",
+    )(command)
+    command = click.option(
+        "--target",
+        type=click.Choice(("local", "lambda")),
+        default="local",
+        show_default=True,
+        help="Run tasks on this machine, or in a function on AWS Lambda.",
+    )(command)
     command = click.option(
         "--shuffle",
         type=click.Choice(("auto", "direct", "combined")),
@@ -121,6 +133,8 @@ def connection(
     isolation: str = "thread",
     *,
     doublewrite: bool = False,
+    target: str = "local",
+    function: str | None = None,
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -140,6 +154,8 @@ def connection(
         shuffle=shuffle,
         isolation=isolation,
         doublewrite=doublewrite,
+        target=target,
+        function=function,
     )
 
 

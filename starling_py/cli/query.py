@@ -82,6 +82,8 @@ def query(
     shuffle: str,
     isolation: str,
     doublewrite: bool,
+    target: str,
+    function: str | None,
     format_: str,
     output: Path | None,
     max_rows: int,
@@ -112,6 +114,8 @@ def query(
         shuffle,
         isolation,
         doublewrite=doublewrite,
+        target=target,
+        function=function,
     ) as connected:
         cursor = connected.execute(text)
         if output is not None:

@@ -35,6 +35,7 @@ from starling_py.worker.payload import (
     call_key,
     decode_outcome,
     from_text,
+    keep,
     pack,
     unpack_report,
 )
@@ -201,7 +202,7 @@ class LambdaInvoker:
             return
         spec = calls[0].spec
         key = call_key(spec.query, spec.nonce, "spec")
-        self._store.put(key, [from_text(first)])
+        keep(self._store, key, from_text(first))
         try:
             invocation = structs.replace(self._invocation, spec_key=key)
             self._settle(calls, self._call(calls, invocation))

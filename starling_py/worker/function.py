@@ -28,6 +28,7 @@ from starling_py.worker.payload import (
     call_key,
     decode_outcome,
     from_text,
+    keep,
     pack,
     unpack_spec,
 )
@@ -131,7 +132,7 @@ class FunctionWorker:
         if len(body) < CALL_LIMIT:
             return outcome
         key = call_key(spec.query, spec.nonce, "outcome")
-        store.put(key, [body])
+        keep(store, key, body)
         return Outcome(VERSION, outcome_key=key)
 
     def _start_others(self, call: Invocation, ends_at: float) -> FanOut | None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from starling_py.operators.task import TaskReport, TaskSpec
-from starling_py.shuffle.errors import ErrorRecord
+from starling_py.shuffle.errors import ErrorRecord, ObjectExists
 from starling_py.shuffle.locations import S3Location
 from starling_py.shuffle.s3_options import S3Options
 from starling_py.worker.errors import BadInvocation
+
+if TYPE_CHECKING:
+    from starling_py.shuffle.objects import ObjectStore
 
 __all__ = [
     "CALL_LIMIT",
@@ -25,6 +29,7 @@ __all__ = [
     "call_key",
     "decode_outcome",
     "from_text",
+    "keep",
     "pack",
     "unpack_report",
     "unpack_spec",
@@ -86,6 +91,16 @@ _T = TypeVar("_T")
 def call_key(query: str, nonce: str, kind: str) -> str:
     """Return where a spec or outcome that is too large for a call is kept."""
     return f"{query}/call/{nonce}.{kind}"
+
+
+def keep(store: ObjectStore, key: str, data: bytes) -> None:
+    """Store a spec or outcome. Its key has the nonce of its attempt, so what is there is as good.
+
+    Not a plain put: of two requests for one object the slower is cut off, and some servers that
+    speak S3 then put the part that they have got in place of the whole.
+    """
+    with suppress(ObjectExists):
+        store.put_if_absent(key, [data])
 
 
 def pack(message: TaskSpec | TaskReport) -> bytes:

@@ -1,0 +1,83 @@
+"""``connect(target="lambda")`` and ``starling query --target lambda``."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+from click.testing import CliRunner
+from s3_servers import BUCKET
+
+import starling_py
+from starling_py.cli.main import main
+from starling_py.errors import BadInvocation, FunctionMissing, UsageError
+
+
+@pytest.fixture
+def numbers(place, tmp_path, monkeypatch) -> str:
+    """A table of two files: k = 0 … 9999."""
+    monkeypatch.setenv("STARLING_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    store = place.server.store(f"functions/{place.prefix}/numbers")
+    with duckdb.connect() as connection:
+        for part in range(2):
+            path = folder / f"{part}.parquet"
+            first, last = part * 5000, part * 5000 + 5000
+            connection.execute(
+                f"COPY (SELECT range AS k FROM range({first}, {last})) TO '{path}' (FORMAT parquet)"
+            ).fetchall()
+            store.put(path.name, [path.read_bytes()])
+    store.close()
+    return f"s3://{BUCKET}/functions/{place.prefix}"
+
+
+@pytest.fixture
+def scratch(place) -> str:
+    return f"s3://{BUCKET}/{place.prefix}"
+
+
+def test_a_query_on_functions(place, numbers, scratch, monkeypatch):
+    lamb = place.serve(limits={"concurrency": 3})
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", lamb.endpoint)
+    with starling_py.connect(numbers, target="lambda", scratch=scratch, tasks=3) as connection:
+        sql = "SELECT k % 7 AS g, sum(k) FROM numbers GROUP BY g ORDER BY g"
+        cursor = connection.execute(sql)
+        assert cursor.fetchall() == [(g, sum(range(g, 10_000, 7))) for g in range(7)]
+        assert cursor.run.tasks == lamb.statistics().calls
+        assert lamb.statistics().most_in_flight <= 3
+
+
+def test_the_command(place, numbers, scratch, monkeypatch):
+    lamb = place.serve()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", lamb.endpoint)
+    words = ["--data", numbers, "--scratch", scratch, "--target", "lambda", "--workers", "2"]
+    sql = "SELECT count(*) AS n FROM numbers"
+    done = CliRunner().invoke(main, ["query", sql, *words, "--format", "csv", "--quiet"])
+    assert (done.exit_code, done.output) == (0, "n\n10000\n")
+    assert CliRunner().invoke(main, ["explain", sql, *words]).exit_code == 0
+    done = CliRunner().invoke(main, ["query", sql, *words, "--function", "nobody"])
+    assert done.exit_code == 1
+    assert "there is no function nobody in us-east-1" in done.output
+
+
+def test_errors_come_before_anything_runs(place, numbers, scratch, monkeypatch, tmp_path):
+    lamb = place.serve()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", lamb.endpoint)
+    for options in (
+        {"target": "moon"},
+        {"target": "lambda"},
+        {"function": "starling"},
+    ):
+        with pytest.raises(UsageError):
+            starling_py.connect(numbers, **options)
+    options = {"target": "lambda", "scratch": scratch}
+    with (
+        starling_py.connect(numbers, function="nobody", **options) as connection,
+        pytest.raises(FunctionMissing),
+    ):
+        connection.explain("SELECT 1")
+    with (
+        starling_py.connect(tmp_path, **options) as connection,
+        pytest.raises(BadInvocation, match="not on S3"),
+    ):
+        connection.execute("SELECT count(*) FROM numbers")
