@@ -19,7 +19,7 @@ LEAST_MEMORY = 64 << 20
 MOST_TASKS = 10_000
 """Of a stage; each costs a few milliseconds, however little it has to do."""
 MOST_WORKERS = 1_000
-FUNCTION = "starling"
+FUNCTION = "starling-worker"
 FUNCTION_WORKERS = 64
 """Unless told otherwise; no more than Lambda allows are used."""
 

@@ -21,7 +21,7 @@ _PASSED_ON = (
 
 @click.command()
 @click.option("--port", default=9090, show_default=True, metavar="N", help="0 for any free one.")
-@click.option("--name", default="starling", show_default=True, help="Of the function.")
+@click.option("--name", default="starling-worker", show_default=True, help="Of the function.")
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path, exists=True),

@@ -72,7 +72,7 @@ class LocalLambda:
         """The URL of the service."""
         return self._service.endpoint
 
-    def statistics(self, name: str = "starling") -> Statistics:
+    def statistics(self, name: str = "starling-worker") -> Statistics:
         """Return what has happened to a function so far."""
         return self._functions[name].snapshot()
 

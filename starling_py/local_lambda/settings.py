@@ -35,7 +35,7 @@ class FunctionSettings:
         Calls at once that are kept for it, and its limit.
     """
 
-    name: str = "starling"
+    name: str = "starling-worker"
     handler: str = "starling_py.worker.handler.handle"
     memory: int = 1769
     timeout: float = 900.0

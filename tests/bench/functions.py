@@ -77,7 +77,7 @@ def by_boto3(endpoint: str, tasks: int, workers: int) -> float:
     body = event()
 
     def invoke(_: int) -> int:
-        return len(client.invoke(FunctionName="starling", Payload=body)["Payload"].read())
+        return len(client.invoke(FunctionName="starling-worker", Payload=body)["Payload"].read())
 
     cold = time.perf_counter()
     invoke(0)
@@ -98,7 +98,9 @@ def by_boto3(endpoint: str, tasks: int, workers: int) -> float:
 
 
 async def by_driver(endpoint: str, tasks: int, workers: int) -> float:
-    client = FunctionClient("starling", connections=workers, endpoint=endpoint, region="us-east-1")
+    client = FunctionClient(
+        "starling-worker", connections=workers, endpoint=endpoint, region="us-east-1"
+    )
     invoker = LambdaInvoker(client, workers, location=LOCATION, access=S3Access(OPTIONS))
     try:
         for count in (workers * 4, tasks):

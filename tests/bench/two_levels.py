@@ -76,7 +76,7 @@ def last_start(client: Any, pool: ThreadPoolExecutor, groups: list[range]) -> fl
 
     def invoke(group: range) -> list[float]:
         event = json.dumps({"hold": HOLD, "others": len(group) - 1}).encode()
-        answer = client.invoke(FunctionName="starling", Payload=event)["Payload"].read()
+        answer = client.invoke(FunctionName="starling-worker", Payload=event)["Payload"].read()
         return json.loads(answer)
 
     begun = time.time()
@@ -131,7 +131,9 @@ def measure(client: Any, count: int, latency: float) -> None:
         warm = json.dumps({"until": time.time() + count * 0.25}).encode()
         list(
             pool.map(
-                lambda _: client.invoke(FunctionName="starling", Payload=warm)["Payload"].read(),
+                lambda _: client.invoke(FunctionName="starling-worker", Payload=warm)[
+                    "Payload"
+                ].read(),
                 range(count),
             )
         )
@@ -145,7 +147,7 @@ def measure(client: Any, count: int, latency: float) -> None:
             )
         used = time.process_time()
         for _ in range(count):
-            client.invoke(FunctionName="starling", Payload=b"{}")["Payload"].read()
+            client.invoke(FunctionName="starling-worker", Payload=b"{}")["Payload"].read()
         cost = (time.process_time() - used) / count
     say(f"a call costs its maker {cost * 1000:.2f} ms of CPU; with this and {latency} s a call:")
     for name, threshold in (("one level ", MODELLED + 1), ("two levels", 2)):

@@ -53,12 +53,14 @@ class Place:
         )
         return self.stack.enter_context(server)
 
-    def client(self, lamb: LocalLambda, name: str = "starling", **options: Any) -> FunctionClient:
+    def client(
+        self, lamb: LocalLambda, name: str = "starling-worker", **options: Any
+    ) -> FunctionClient:
         values = {"connections": 4, "endpoint": lamb.endpoint, "region": "us-east-1"} | options
         return FunctionClient(name, **values)
 
     def invoker(
-        self, lamb: LocalLambda, workers: int = 2, name: str = "starling", **options: Any
+        self, lamb: LocalLambda, workers: int = 2, name: str = "starling-worker", **options: Any
     ) -> LambdaInvoker:
         return LambdaInvoker(
             self.client(lamb, name, connections=workers),

@@ -215,7 +215,7 @@ def test_no_such_function(place):
 
 def test_a_function_in_another_region(place):
     lamb = place.serve()
-    arn = "arn:aws:lambda:eu-west-1:123456789012:function:starling"
+    arn = "arn:aws:lambda:eu-west-1:123456789012:function:starling-worker"
     with pytest.raises(FunctionMissing, match="is in eu-west-1, and us-east-1"):
         place.invoker(lamb, name=arn)
     assert place.invoker(lamb, name=arn.replace("eu-west-1", "us-east-1")).slots == 2
@@ -249,7 +249,7 @@ def test_a_function_of_another_version_is_refused_before_it_is_called(place):
     lamb = place.serve(environment={VERSION_VARIABLE: "0.0.9+1"})
     with pytest.raises(FunctionMismatch, match=r"0\.0\.9\+1") as caught:
         place.invoker(lamb)
-    assert "deploy starling again" in caught.value.hint
+    assert "deploy starling-worker again" in caught.value.hint
     assert lamb.statistics().calls == 0
 
 
@@ -274,12 +274,12 @@ def test_no_region(place, monkeypatch):
     lamb = place.serve()
     monkeypatch.delenv("AWS_REGION")
     with pytest.raises(FunctionError, match="no AWS region"):
-        FunctionClient("starling", connections=1, endpoint=lamb.endpoint)
+        FunctionClient("starling-worker", connections=1, endpoint=lamb.endpoint)
 
 
 def test_no_profile():
     with pytest.raises(CredentialsMissing, match="profile"):
-        FunctionClient("starling", connections=1, region="us-east-1", profile="nobody")
+        FunctionClient("starling-worker", connections=1, region="us-east-1", profile="nobody")
 
 
 def test_a_large_spec_goes_through_the_store(place, plans):
@@ -334,7 +334,7 @@ def test_a_function_logs_nothing(place, plans):
         spec = pack(plans.spec(statement, ["BIGINT"], inline_limit=1000))
         event = Invocation(VERSION, place.location, place.access.options, as_text(spec))
         answer = client.invoke(
-            FunctionName="starling", LogType="Tail", Payload=msgspec.json.encode(event)
+            FunctionName="starling-worker", LogType="Tail", Payload=msgspec.json.encode(event)
         )
         assert b"error" in answer["Payload"].read()
         lines = base64.b64decode(answer["LogResult"]).decode().splitlines()
@@ -349,7 +349,9 @@ def test_the_client_ends_with_calls_in_flight(strange):
 import asyncio, sys, time
 from starling_py.invokers.call_threads import CallThreads
 from starling_py.invokers.function_client import FunctionClient
-client = FunctionClient("starling", connections=1, endpoint={lamb.endpoint!r}, region="us-east-1")
+client = FunctionClient(
+    "starling-worker", connections=1, endpoint={lamb.endpoint!r}, region="us-east-1"
+)
 threads = CallThreads("call", 1)
 threads.submit(lambda: client.call(b"{{}}"))
 time.sleep(1)

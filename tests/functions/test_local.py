@@ -79,7 +79,7 @@ class Served:
 
     def invoke(self, event: object = None, **options):
         return self.client.invoke(
-            FunctionName="starling", Payload=json.dumps(event or {}).encode(), **options
+            FunctionName="starling-worker", Payload=json.dumps(event or {}).encode(), **options
         )
 
     def call(self, event: object = None, **options):
@@ -125,9 +125,9 @@ def test_a_function_sees_what_lambda_shows(serve, place):
     assert re.search(r"^START RequestId: \S+ Version: \$LATEST\nsaid hello\nEND RequestId: ", log)
     assert "Memory Size: 2048 MB" in log
     seen = json.loads(response["Payload"].read())
-    assert (seen["name"], seen["memory"]) == ("starling", "2048")
+    assert (seen["name"], seen["memory"]) == ("starling-worker", "2048")
     assert 0 < seen["left"] <= 30_000
-    assert seen["arn"] == "arn:aws:lambda:us-east-1:000000000000:function:starling"
+    assert seen["arn"] == "arn:aws:lambda:us-east-1:000000000000:function:starling-worker"
     assert seen["tmp"].startswith(str(place.folder))
     names = [name for name in seen["environment"] if not name.startswith(("AWS_", "LC_"))]
     # The client of the runtime adds the last one.
@@ -221,19 +221,19 @@ def test_an_error_of_the_handler(serve):
 
 def test_payloads_have_a_limit_both_ways(serve):
     served = serve()
-    assert served.call({"say": "x" * (5 << 20)})["name"] == "starling"
+    assert served.call({"say": "x" * (5 << 20)})["name"] == "starling-worker"
     code = refused(lambda: served.invoke({"say": "x" * (6 << 20)}))
     assert code == ("RequestTooLargeException", 413)
     response = served.invoke({"pad": 7 << 20})
     assert response["FunctionError"] == "Unhandled"
     error = json.loads(response["Payload"].read())
     assert error["errorType"] == "Function.ResponseSizeTooLarge"
-    assert served.call()["name"] == "starling"
+    assert served.call()["name"] == "starling-worker"
 
 
 def test_a_payload_that_is_not_json(serve):
     served = serve()
-    code = refused(lambda: served.client.invoke(FunctionName="starling", Payload=b"{"))
+    code = refused(lambda: served.client.invoke(FunctionName="starling-worker", Payload=b"{"))
     assert code == ("InvalidRequestContentException", 400)
 
 
@@ -260,10 +260,10 @@ def test_a_dry_run_calls_nothing(serve):
 
 def test_what_may_be_asked(serve):
     served = serve(memory=1024, timeout=77, reserved=7, limits={"concurrency": 50})
-    found = served.client.get_function_configuration(FunctionName="starling")
+    found = served.client.get_function_configuration(FunctionName="starling-worker")
     assert (found["MemorySize"], found["Timeout"], found["State"]) == (1024, 77, "Active")
     assert "AWS_SECRET_ACCESS_KEY" not in found["Environment"]["Variables"]
-    own = served.client.get_function_concurrency(FunctionName="starling")
+    own = served.client.get_function_concurrency(FunctionName="starling-worker")
     assert own["ReservedConcurrentExecutions"] == 7
     account = served.client.get_account_settings()["AccountLimit"]
     assert account["ConcurrentExecutions"] == 50
@@ -283,7 +283,7 @@ def test_what_does_not_speak_http_does_no_harm(serve):
             connection.sendall(words)
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n")
-    assert served.call()["name"] == "starling"
+    assert served.call()["name"] == "starling-worker"
 
 
 def test_a_client_that_goes_away(serve):
@@ -297,9 +297,9 @@ def test_a_client_that_goes_away(serve):
         config=Config(retries={"total_max_attempts": 1}, read_timeout=0.5),
     )
     with contextlib.closing(impatient), pytest.raises(Exception, match="timeout"):
-        impatient.invoke(FunctionName="starling", Payload=b'{"sleep": 2}')
+        impatient.invoke(FunctionName="starling-worker", Payload=b'{"sleep": 2}')
     until(lambda: served.server.statistics().in_flight == 0)
-    assert served.call()["name"] == "starling"
+    assert served.call()["name"] == "starling-worker"
 
 
 def test_a_port_that_is_taken(serve):
@@ -342,7 +342,11 @@ def command(tmp_path):
         )
         running.append(process)
         line = process.stdout.readline()
-        return process, re.fullmatch(r"starling at (http://127\.0\.0\.1:\d+)\n", line)[1], folder
+        return (
+            process,
+            re.fullmatch(r"starling-worker at (http://127\.0\.0\.1:\d+)\n", line)[1],
+            folder,
+        )
 
     yield start
     for process in running:
@@ -360,7 +364,7 @@ def called_once(endpoint: str) -> None:
         aws_access_key_id="testing",
         aws_secret_access_key="testing",  # noqa: S106 - nobody checks it
     )
-    answer = json.loads(client.invoke(FunctionName="starling")["Payload"].read())
+    answer = json.loads(client.invoke(FunctionName="starling-worker")["Payload"].read())
     assert answer["error"]["code"] == "BAD_INVOCATION"
     client.close()
 
@@ -393,7 +397,7 @@ def test_a_busy_instance_ends_with_a_killed_server(command, plans):
         aws_secret_access_key="testing",  # noqa: S106 - nobody checks it
     )
     client.invoke(
-        FunctionName="starling", InvocationType="Event", Payload=msgspec.json.encode(event)
+        FunctionName="starling-worker", InvocationType="Event", Payload=msgspec.json.encode(event)
     )
     client.close()
     (pid,) = until(lambda: processes_of(folder))
