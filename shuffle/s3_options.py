@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from starling_py.shuffle.errors import StoreError
 from starling_py.shuffle.hedge_policy import HedgePolicy
 from starling_py.shuffle.retry import RetryPolicy
 from starling_py.shuffle.write_policy import WritePolicy
@@ -104,19 +105,55 @@ class S3Options(msgspec.Struct, frozen=True):
 def options_from_environment(
     environment: Mapping[str, str], options: S3Options | None = None
 ) -> S3Options:
-    """Fill what ``options`` leaves open from the variables that every AWS tool reads.
+    """Fill what ``options`` leaves open from environment variables. An empty one counts as none.
 
-    These are AWS_ENDPOINT_URL_S3 before AWS_ENDPOINT_URL, AWS_REGION before AWS_DEFAULT_REGION,
-    and AWS_PROFILE. An empty variable counts as none.
+    Every AWS tool reads AWS_ENDPOINT_URL_S3 before AWS_ENDPOINT_URL, AWS_REGION before
+    AWS_DEFAULT_REGION, and AWS_PROFILE. Some tools read AWS_VIRTUAL_HOSTED_STYLE_REQUEST,
+    AWS_SERVER_SIDE_ENCRYPTION with AWS_SSE_KMS_KEY_ID, AWS_REQUEST_PAYER and AWS_SKIP_SIGNATURE.
+
+    Raises
+    ------
+    StoreError
+        If one of them has a value that means nothing.
     """
     options = options or S3Options()
 
     def first(*names: str) -> str | None:
         return next((environment[name] for name in names if environment.get(name)), None)
 
-    return msgspec.structs.replace(
-        options,
-        endpoint=options.endpoint or first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-        region=options.region or first("AWS_REGION", "AWS_DEFAULT_REGION"),
-        profile=options.profile or first("AWS_PROFILE"),
-    )
+    def flag(name: str, yes: str = "true", no: str = "false") -> bool | None:
+        value = (first(name) or "").lower()
+        if value not in ("", yes, no):
+            raise StoreError(f"{name} is {value!r}, and may be {yes!r} or {no!r}")
+        return None if not value else value == yes
+
+    virtual = flag("AWS_VIRTUAL_HOSTED_STYLE_REQUEST")
+    try:
+        return msgspec.structs.replace(
+            options,
+            endpoint=options.endpoint or first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+            region=options.region or first("AWS_REGION", "AWS_DEFAULT_REGION"),
+            profile=options.profile or first("AWS_PROFILE"),
+            path_style=_other(virtual) if options.path_style is None else options.path_style,
+            encryption=options.encryption or _encryption(first("AWS_SERVER_SIDE_ENCRYPTION")),
+            kms_key=options.kms_key or first("AWS_SSE_KMS_KEY_ID"),
+            requester_pays=options.requester_pays
+            or bool(flag("AWS_REQUEST_PAYER", "requester", "bucketowner")),
+            anonymous=options.anonymous or bool(flag("AWS_SKIP_SIGNATURE")),
+        )
+    except ValueError as error:
+        raise StoreError(str(error)) from error
+
+
+def _other(value: bool | None) -> bool | None:
+    return None if value is None else not value
+
+
+def _encryption(value: str | None) -> Encryption | None:
+    match value:
+        case None | "AES256" | "aws:kms":
+            return value
+        case _:
+            raise ValueError(
+                f"AWS_SERVER_SIDE_ENCRYPTION is {value!r}, and may be 'AES256' or 'aws:kms'"
+            )

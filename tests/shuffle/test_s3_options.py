@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from starling_py.shuffle.errors import CredentialsMissing
+from starling_py.shuffle.errors import CredentialsMissing, StoreError
 from starling_py.shuffle.s3_credentials import (
     Credentials,
     chain_credentials,
@@ -50,6 +50,38 @@ def test_the_usual_variables() -> None:
     given = S3Options(endpoint="https://mine", region="r", profile="p", gap=5)
     assert options_from_environment(environment, given) == given
     assert options_from_environment({}) == S3Options()
+
+
+def test_what_else_a_bucket_may_need() -> None:
+    environment = {
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "False",
+        "AWS_SERVER_SIDE_ENCRYPTION": "aws:kms",
+        "AWS_SSE_KMS_KEY_ID": "key",
+        "AWS_REQUEST_PAYER": "requester",
+        "AWS_SKIP_SIGNATURE": "true",
+    }
+    found = options_from_environment(environment)
+    assert (found.path_style, found.requester_pays, found.anonymous) == (True, True, True)
+    assert (found.encryption, found.kms_key) == ("aws:kms", "key")
+    virtual = options_from_environment({"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true"})
+    assert virtual.path_style is False
+    given = S3Options(path_style=False, encryption="AES256")
+    kept = options_from_environment({"AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false"}, given)
+    assert kept == given
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AWS_SERVER_SIDE_ENCRYPTION": "rot13"},
+        {"AWS_SSE_KMS_KEY_ID": "key"},
+        {"AWS_SKIP_SIGNATURE": "perhaps"},
+        {"AWS_ENDPOINT_URL": "localhost:9000"},
+    ],
+)
+def test_variables_that_mean_nothing(environment: dict[str, str]) -> None:
+    with pytest.raises(StoreError):
+        options_from_environment(environment)
 
 
 @pytest.mark.parametrize(
