@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest_plugins = ["s3_servers", "s3_proxy"]
+pytest_plugins = ["s3_servers", "s3_proxy", "bundles"]
 
 MEBIBYTE = 1 << 20
 

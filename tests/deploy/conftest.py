@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,29 +13,9 @@ import pytest
 from s3_servers import S3Server
 
 from starling_py.deploy.aws import Aws
-from starling_py.deploy.bundle import Bundle, Manifest, build_bundle, read_bundle
+from starling_py.deploy.bundle import Bundle, Manifest, read_bundle
 from starling_py.deploy.contents import WORKER
-from starling_py.deploy.errors import WheelsMissing
-from starling_py.deploy.platform import this_platform
 from starling_py.worker.payload import VERSION
-
-
-@pytest.fixture(scope="session")
-def wheels() -> Path:
-    """Kept between runs: a build takes about 80 MB from the package index."""
-    return Path(__file__).parents[2] / "build/wheels"
-
-
-@pytest.fixture(scope="session")
-def built(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The bundle of a worker for this machine."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("functions run on Linux")
-    path = tmp_path_factory.mktemp("bundle") / "bundle.zip"
-    try:
-        return build_bundle(path, this_platform(), WORKER, cache=wheels)
-    except WheelsMissing as error:
-        pytest.skip(f"the package index cannot be reached: {error}")
 
 
 @pytest.fixture(scope="session")

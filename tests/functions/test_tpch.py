@@ -52,15 +52,15 @@ def on_functions(place, monkeypatch, tmp_path):
     return use
 
 
-@pytest.mark.parametrize(
-    ("faults", "inline"), [(False, False), (True, True)], ids=["well", "faults"]
-)
-def test_tpch(place, on_functions, tpch_folder, tpch_url, monkeypatch, faults, inline):
-    if not inline:
+@pytest.mark.parametrize("faults", [False, True], ids=["well", "faults"])
+def test_tpch(place, on_functions, tpch_folder, tpch_url, monkeypatch, request, faults):
+    """Once with the code that is installed, and once with a bundle as it would be uploaded."""
+    bundle = None if faults else request.getfixturevalue("built").path
+    if not faults:
         # At this scale nearly everything would travel in the reports.
         monkeypatch.setattr(Transport, "inline_limit", lambda *_: 0)
     chosen = {"seed": SEED, "throttle": 0.1, "crash": 0.03, "timeout": 0.02} if faults else {}
-    lamb = place.serve(faults=chosen)
+    lamb = place.serve(faults=chosen, bundle=bundle)
     on_functions(lamb)
     outcomes = list(
         verify(

@@ -1,0 +1,31 @@
+"""The code of a function as it would be uploaded, built once a test run for this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from starling_py.deploy.bundle import Bundle, build_bundle
+from starling_py.deploy.contents import WORKER
+from starling_py.deploy.errors import WheelsMissing
+from starling_py.deploy.platform import this_platform
+
+
+@pytest.fixture(scope="session")
+def wheels() -> Path:
+    """Kept between runs: a build takes about 80 MB from the package index."""
+    return Path(__file__).parents[2] / "build/wheels"
+
+
+@pytest.fixture(scope="session")
+def built(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle of a worker for this machine."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("functions run on Linux")
+    path = tmp_path_factory.mktemp("bundle") / "bundle.zip"
+    try:
+        return build_bundle(path, this_platform(), WORKER, cache=wheels)
+    except WheelsMissing as error:
+        pytest.skip(f"the package index cannot be reached: {error}")
