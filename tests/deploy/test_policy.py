@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -187,9 +188,10 @@ def workers(
     function = f"{settings.name}-worker"
     environment = aws.call("lambda", "get_function_configuration", FunctionName=function)
     variables = environment["Environment"]["Variables"] | moto.environment()
-    with FaultProxy(moto) as proxy:
+    worker = FunctionWorker(variables, tmp_path / "function")
+    with FaultProxy(moto) as proxy, closing(worker):
         scratch = S3Location(settings.bucket, "starling/scratch", proxy.server.options())
-        yield Workers(FunctionWorker(variables, tmp_path / "function"), proxy, scratch)
+        yield Workers(worker, proxy, scratch)
 
 
 def lake_file(plans, moto: S3Server) -> FileRange:
