@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from starling_py.cli.options import platform_options
 from starling_py.cli.report import count, note, size
 
 __all__ = ["build"]
@@ -20,16 +21,7 @@ __all__ = ["build"]
     metavar="FILE",
     help="The zip file to write.",
 )
-@click.option(
-    "--arch",
-    type=click.Choice(("arm64", "x86_64")),
-    default="arm64",
-    show_default=True,
-    help="Of the function.",
-)
-@click.option(
-    "--python", default="3.13", show_default=True, metavar="VERSION", help="Of the function."
-)
+@platform_options
 @click.option(
     "--dockerfile",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from starling_py.cli.options import Number
+from starling_py.cli.options import Number, platform_options
 from starling_py.cli.report import count, note
 
 if TYPE_CHECKING:
@@ -114,16 +114,7 @@ def _place_options(command: _F) -> _F:
     metavar="ID",
     help="For the VPC; may be given several times.",
 )
-@click.option(
-    "--arch",
-    type=click.Choice(("arm64", "x86_64")),
-    default="arm64",
-    show_default=True,
-    help="Of the function.",
-)
-@click.option(
-    "--python", default="3.13", show_default=True, metavar="VERSION", help="Of the function."
-)
+@platform_options
 @click.option(
     "--bundle",
     "bundle_file",

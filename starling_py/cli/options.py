@@ -12,7 +12,15 @@ import click
 if TYPE_CHECKING:
     from starling_py.connection import Connection
 
-__all__ = ["Number", "connection", "data_options", "plan_options", "read_sql", "sql_options"]
+__all__ = [
+    "Number",
+    "connection",
+    "data_options",
+    "plan_options",
+    "platform_options",
+    "read_sql",
+    "sql_options",
+]
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -85,6 +93,20 @@ def plan_options(command: _F) -> _F:
         metavar="auto|N",
         callback=_task_count,
         help="How many tasks each stage has that can have several.",
+    )(command)
+
+
+def platform_options(command: _F) -> _F:
+    """Add what a function on AWS Lambda runs on: ``--arch`` and ``--python``."""
+    command = click.option(
+        "--python", default="3.13", show_default=True, metavar="VERSION", help="Of the function."
+    )(command)
+    return click.option(
+        "--arch",
+        type=click.Choice(("arm64", "x86_64")),
+        default="arm64",
+        show_default=True,
+        help="Of the function.",
     )(command)
 
 
