@@ -20,7 +20,7 @@ from starling_py.shuffle.keys import check_key
 from starling_py.shuffle.meter import Meter
 from starling_py.shuffle.objects import Buffer, ByteRange, ObjectInfo
 from starling_py.shuffle.ranges import merge_ranges
-from starling_py.shuffle.s3_client import DELETE_LIMIT, Got, S3Client
+from starling_py.shuffle.s3_client import DELETE_LIMIT, S3Client
 from starling_py.shuffle.s3_credentials import environment_credentials
 from starling_py.shuffle.s3_loop import Lease
 from starling_py.shuffle.s3_options import S3Options
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from starling_py.shuffle.retry import Uniform
     from starling_py.shuffle.s3_credentials import Credentials
 
-__all__ = ["Got", "S3Store"]
+__all__ = ["S3Store"]
 
 AHEAD = 64 << 20
 _FIRST_POLL, _LAST_POLL = 0.02, 0.5  # seconds between two requests for what is not there yet
@@ -167,29 +167,10 @@ class S3Store:
         sizes = [one.wanted.length for one in requests]
         return in_order(self._lease, sizes, read, self._options.parallel_reads, ahead)
 
-    def get_tail(self, key: str, length: int, *, etag: str | None = None) -> Got:
-        """Return the last ``length`` bytes, or all of a shorter object, with its size and ETag.
-
-        One request, or two where the object is empty.
-        """
-        if length < 1:
-            raise ValueError("a tail has at least one byte")
-        full = self._full(key)
-        try:
-            return self._lease.run(self._client.tail(full, length, etag))
-        except (CorruptObject, StoreError) as error:
-            # No range of an empty object is valid: S3 says so, others answer in ways of their own.
-            if type(error) not in (CorruptObject, StoreError):
-                raise
-            info = self._lease.run(self._client.head(full))
-            if info.size:
-                raise
-            return Got(b"", 0, info.etag)
-
     def get_start(self, key: str, most: int) -> Buffer:
         if most < 1:
             raise ValueError("a start has at least one byte")
-        return self._lease.run(self._client.start(self._full(key), most)).data
+        return self._lease.run(self._client.start(self._full(key), most))
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
         self._lease.run(self._client.put(self._full(key), parts, create=False))

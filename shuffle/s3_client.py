@@ -168,38 +168,20 @@ class S3Client:
 
         return await self._ask("get", key, attempt)
 
-    async def tail(self, key: str, length: int, etag: str | None = None) -> Got:
-        """GET the last ``length`` bytes of an object that is not empty, or all that there are."""
-        return await self._edge(key, {"suffix": length}, length, etag)
-
-    async def start(self, key: str, length: int) -> Got:
+    async def start(self, key: str, length: int) -> memoryview:
         """GET the first ``length`` bytes of an object that is not empty, or all that there are."""
-        return await self._edge(key, (0, length), length, None)
 
-    async def _edge(
-        self,
-        key: str,
-        wanted: tuple[int, int] | obstore.SuffixRange,
-        length: int,
-        etag: str | None,
-    ) -> Got:
-        async def send(connect: _Connect) -> Got:
-            options: obstore.GetOptions = {"range": wanted}
-            if etag is not None:
-                options["if_match"] = etag
+        async def send(connect: _Connect) -> memoryview:
+            options: obstore.GetOptions = {"range": (0, length)}
             result = await self._obstore.get_async(connect(), key, options=options)
-            size = result.meta["size"]
-            data = await _body(result, min(length, size))
-            return Got(data, size, result.meta["e_tag"] or "")
+            return await _body(result, min(length, result.meta["size"]))
 
-        async def attempt() -> Got:
+        async def attempt() -> memoryview:
             async with self._slots:
                 return await self._hedger.read(
                     length,
-                    lambda: self._counted("get", lambda: send(self._access.pooled), _in_of_whole),
-                    lambda: self._counted(
-                        "get", lambda: send(self._access.new_connection), _in_of_whole
-                    ),
+                    lambda: self._counted("get", lambda: send(self._access.pooled), _in),
+                    lambda: self._counted("get", lambda: send(self._access.new_connection), _in),
                 )
 
         return await self._ask("get", key, attempt)
