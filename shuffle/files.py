@@ -65,7 +65,8 @@ def create_file(path: Path, parts: Sequence[Buffer]) -> int:
 def _open_unnamed(folder: Path) -> int | None:
     """Open a file that has no name yet, so that a killed process leaves nothing behind.
 
-    Not every file system knows such files: then the answer is ``None``.
+    Not every file system knows such files, and some answer ``EPERM`` in a folder that has just been
+    deleted: then the answer is ``None``, and writing under a name says what is wrong.
     """
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None:
@@ -73,7 +74,7 @@ def _open_unnamed(folder: Path) -> int | None:
     try:
         return os.open(folder, flag | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EPERM):
             return None
         raise
 

@@ -24,6 +24,7 @@ from starling_py.errors import (
     UsageError,
     VersionedBucket,
 )
+from starling_py.events import TaskStarted
 from starling_py.leftovers import new_query_id
 
 SLOW = "SELECT g, count(DISTINCT a.k * b.k) FROM numbers a JOIN numbers b USING (g) GROUP BY g"
@@ -45,8 +46,14 @@ def test_a_query_that_fails_leaves_nothing(reach, numbers):
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
 def test_closing_the_connection_ends_a_query(reach, numbers, isolation):
-    connection = reach.connect(numbers, tasks=3, isolation=isolation)
-    closer = threading.Timer(1.0, connection.close)
+    begun = threading.Event()
+
+    def close_in_time(event: object) -> None:
+        if isinstance(event, TaskStarted) and event.stage > 0:
+            begun.set()
+
+    connection = reach.connect(numbers, tasks=3, isolation=isolation, listeners=[close_in_time])
+    closer = threading.Thread(target=lambda: begun.wait(LATER) and connection.close())
     closer.start()
     with pytest.raises(Cancelled):
         connection.execute(SLOW)

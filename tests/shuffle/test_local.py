@@ -100,6 +100,25 @@ def test_a_killed_writer_leaves_no_file(tmp_path: Path) -> None:
     assert files(tmp_path) == ["q"]
 
 
+def test_where_unnamed_files_are_not_permitted_a_named_one_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse(path: str | Path, flags: int, *rest: int) -> int:
+        # What some systems say of a folder that was deleted a moment ago.
+        if Path(path).is_dir():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        return opened(path, flags, *rest)
+
+    store = LocalStore(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        store.put_if_absent("q/k", [b"x"])
+    assert bytes(store.get("q/k")) == b"x"
+    assert files(tmp_path) == ["q", "q/k"]
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
