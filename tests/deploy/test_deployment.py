@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from account import things
 
 from starling_py.deploy.aws import Aws
 from starling_py.deploy.bundle import Bundle
@@ -16,20 +17,6 @@ from starling_py.deploy.errors import DeployError, ForeignObjects, NotDeployed
 from starling_py.deploy.settings import Settings
 from starling_py.errors import UsageError, VersionedBucket
 from starling_py.worker.payload import VERSION
-
-
-def things(aws: Aws) -> dict[str, set[str]]:
-    """Return the names of everything that a deployment may make."""
-    stacks = aws.call("cloudformation", "list_stacks")["StackSummaries"]
-    return {
-        "stacks": {s["StackName"] for s in stacks if s["StackStatus"] != "DELETE_COMPLETE"},
-        "functions": {f["FunctionName"] for f in aws.call("lambda", "list_functions")["Functions"]},
-        "roles": {role["RoleName"] for role in aws.call("iam", "list_roles")["Roles"]},
-        "logs": {
-            group["logGroupName"] for group in aws.call("logs", "describe_log_groups")["logGroups"]
-        },
-        "buckets": {each["Name"] for each in aws.call("s3", "list_buckets")["Buckets"]},
-    }
 
 
 @pytest.fixture
