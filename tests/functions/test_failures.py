@@ -27,7 +27,12 @@ from starling_py.errors import (
     WorkerDied,
 )
 from starling_py.invokers.function_client import VERSION_VARIABLE, FunctionClient
+from starling_py.shuffle.errors import StoreUnavailable
+from starling_py.shuffle.format import EncodedObject
+from starling_py.shuffle.index import ObjectIndex
 from starling_py.shuffle.retry import RetryPolicy
+from starling_py.shuffle.s3 import S3Store
+from starling_py.shuffle.write import _put_copy
 
 QUICK = RetryPolicy(attempts=3, base=0.001, cap=0.01, deadline=10.0)
 ENDLESS = f"SELECT count(*) AS c0 FROM range(1000000000000) WHERE {os.getpid()} > 0"
@@ -319,6 +324,28 @@ def test_errors_and_logs_name_neither_keys_nor_buckets(place, plans, caplog):
     for text in (*chain, caplog.text):
         assert KEY_ID not in text
         assert place.location.bucket not in text
+
+
+def test_what_is_logged_of_the_store_names_no_bucket(place, grouped, caplog, monkeypatch):
+    def refuse(error):
+        def refusing(*_):
+            raise error from ValueError(f"s3://{place.location.bucket}")
+
+        return refusing
+
+    down = StoreUnavailable(f"{place.location.bucket} cannot be reached")
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Store, "delete", refuse(down))
+        place.run(place.serve(), grouped())
+    assert "was not removed (STORE_UNAVAILABLE)" in caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Store, "put_if_absent", refuse(down))
+        store = place.server.store(place.prefix)
+        _put_copy(store, "q/key", EncodedObject(ObjectIndex("n", ()), (b"x",), 1))
+    assert "q/key has no copy (STORE_UNAVAILABLE)" in caplog.text
+    assert place.location.bucket not in caplog.text
+    store.delete([info.key for info in store.list("")])
+    store.close()
 
 
 def test_a_function_logs_nothing(place, plans):
