@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import UsageError
+from starling_py.config import MOST_TASKS
 from starling_py.interruption import told
 from starling_py.leftovers import check_bucket, new_query_id, scratch_location
+from starling_py.operators.errors import OutOfMemory
 from starling_py.planner.errors import UnknownTable
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
@@ -18,7 +20,7 @@ from starling_py.shuffle.meter import metered
 from starling_py.worker.size import function_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from starling_py.access import S3Access
     from starling_py.catalog.catalog import FileCatalog
@@ -37,6 +39,8 @@ __all__ = ["QueryRun", "Session", "TableInfo"]
 _ATTEMPTS = 2
 _FUNCTION_ATTEMPTS = 4
 """Functions are lost more often than workers of this machine."""
+_FINER = 3
+"""So often a query that runs out of memory in functions is planned again with twice the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,9 @@ class QueryRun:
     ``shuffled_bytes`` went from stage to stage. ``requests`` are those to object stores: of
     planning (listings and footers, ``planning_requests``) and of the run. ``peak_rss`` holds each
     worker's name and its largest resident memory in bytes; ``reports`` are in the order of stages
-    and tasks. Seconds are wall-clock but for ``cpu_seconds``.
+    and tasks. Seconds are wall-clock but for ``cpu_seconds``. All that is of the run that gave the
+    answer; ``out_of_memory`` is how many with fewer tasks went before it, in functions that had
+    too little memory for them.
     """
 
     query: str
@@ -64,6 +70,7 @@ class QueryRun:
     cpu_seconds: float
     peak_rss: tuple[tuple[str, int], ...]
     reports: tuple[TaskReport, ...]
+    out_of_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +130,23 @@ class Session:
         with _hinted():
             return self._plan(sql)
 
-    def _plan(self, sql: str) -> StagePlan:
+    def _plan(self, sql: str, finer: int | None = None) -> StagePlan:
         from starling_py.planner.plan import Planner, PlanOptions
 
         _check_text(sql)
         config = self.config
         workers, cores, memory = self._resources()
         options = PlanOptions(
-            tasks=config.tasks,
+            tasks=finer or config.tasks,
             workers=workers,
             cores=cores,
             memory=memory,
             shuffle=config.shuffle,
             remote_shuffle=config.scratch is not None,
         )
+        if finer:
+            # Nor is a guess at the number of groups a reason any more to have one task merge them.
+            options = replace(options, few_groups=0)
         # One at a time: the plan has to see one state of the files.
         with self._planning, told():
             self.check_open()
@@ -188,12 +198,40 @@ class Session:
             if self._engine is None:
                 self._engine = self._start()
             engine = self._engine
-        with _hinted():
-            ran = engine.run(plan)
+        asked = planning.snapshot()
+        plans = [plan]
+        while True:
+            try:
+                with _hinted():
+                    ran = engine.run(plan)
+                break
+            except OutOfMemory as error:
+                with metered() as planning:
+                    finer = self._finer(sql, plans, error.origin.stage)
+                if finer is None:
+                    raise
+                plan = finer
+                plans.append(plan)
+                asked += planning.snapshot()
         with self._lock:
             self.check_open()
             result = self._results.open(ran.table, plan.result, plan.settings)
-        return result, _summary(plan, ran, result.rows, planning.snapshot())
+        return result, _summary(plan, ran, result.rows, asked, len(plans) - 1)
+
+    def _finer(self, sql: str, plans: Sequence[StagePlan], failed: int | None) -> StagePlan | None:
+        """Return a plan with more tasks for the stage that has failed, if there is one."""
+        if self.config.target != "lambda" or self.config.tasks or len(plans) > _FINER:
+            return None
+        last = plans[-1]
+        tasks = 2 * max(stage.tasks for stage in last.stages)
+        found = self._plan(sql, min(tasks, MOST_TASKS))
+        if len(found.stages) != len(last.stages):
+            return found
+        more = any(
+            new.tasks > old.tasks and failed in (None, old.id)
+            for old, new in zip(last.stages, found.stages, strict=True)
+        )
+        return found if more else None
 
     def _start(self) -> Engine:
         from starling_py.engine import Engine, EngineOptions
@@ -259,7 +297,9 @@ def _query_id() -> str:
     return new_query_id(uuid.uuid4().hex)
 
 
-def _summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts) -> QueryRun:
+def _summary(
+    plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts, out_of_memory: int
+) -> QueryRun:
     metrics = ran.metrics
     return QueryRun(
         query=plan.query,
@@ -277,4 +317,5 @@ def _summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts
         cpu_seconds=metrics.cpu_seconds,
         peak_rss=tuple(sorted(metrics.peak_rss.items())),
         reports=ran.reports,
+        out_of_memory=out_of_memory,
     )

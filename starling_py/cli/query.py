@@ -162,6 +162,11 @@ def _say(run: QueryRun, output: Path | None) -> None:
     cost = ""
     if asked.requests:
         cost = f", {count(asked.requests, 'request')} for {dollars(request_dollars(asked))}"
+    if run.out_of_memory:
+        note(
+            f"the functions ran out of memory {count(run.out_of_memory, 'time')} before that, "
+            "with fewer tasks"
+        )
     note(
         f"{what} from {count(run.stages, 'stage')}, {count(run.tasks, 'task')}, "
         f"{size(run.shuffled_bytes)} shuffled, {seconds(took)}{cost}"
