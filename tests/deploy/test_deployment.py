@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import pytest
 from account import things
 
@@ -15,7 +17,7 @@ from starling_py.deploy.bundle import Bundle
 from starling_py.deploy.deployment import deploy, status, undeploy
 from starling_py.deploy.errors import DeployError, ForeignObjects, NotDeployed
 from starling_py.deploy.settings import Settings
-from starling_py.errors import UsageError, VersionedBucket
+from starling_py.errors import UsageError, VersionedBucket, WrongRegion
 from starling_py.worker.payload import VERSION
 
 
@@ -173,6 +175,19 @@ def test_a_versioned_bucket_is_refused(aws: Aws, settings: Settings, bucket: str
     )
     with pytest.raises(VersionedBucket, match="versioned"):
         deploy(aws, settings, small)
+    assert things(aws) == before
+
+
+def test_a_bucket_in_another_region_is_refused(aws: Aws, settings: Settings, small: Bundle):
+    with contextlib.closing(boto3.client("s3", region_name="eu-west-1")) as elsewhere:
+        elsewhere.create_bucket(
+            Bucket=settings.bucket,
+            CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+        )
+    before = things(aws)
+    with pytest.raises(WrongRegion, match="is in eu-west-1, not in us-east-1") as caught:
+        deploy(aws, settings, small)
+    assert "--region" in caught.value.hint
     assert things(aws) == before
 
 
