@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -67,6 +68,10 @@ def newer(event, context):
 
 def large(event, context):
     return "x" * (7 << 20)
+
+def nap(event, context):
+    time.sleep(3)
+    return {"hello": "world"}
 
 def speak(event, context):
     print("a word of the function")
@@ -167,6 +172,22 @@ def test_throttled_calls_get_through(place, plans):
     assert all(report.error is None for report in reports)
     assert lamb.statistics().most_in_flight == 2
     assert lamb.statistics().throttled == 0
+
+
+def test_as_many_calls_are_in_flight_as_are_wanted(place, strange, plans):
+    """More than the ten connections that boto3 keeps unless it is told otherwise."""
+    lamb = strange("strange.nap")
+    invoker = place.invoker(lamb, 16)
+    specs = [plans.spec("SELECT 1::BIGINT", ["BIGINT"]) for _ in range(16)]
+
+    async def ask():
+        found = await asyncio.gather(*map(invoker.invoke, specs), return_exceptions=True)
+        await invoker.close()
+        return found
+
+    assert {type(one) for one in asyncio.run(ask())} == {FunctionMismatch}
+    invoker.store.close()
+    assert lamb.statistics().most_in_flight == 16
 
 
 def test_calls_that_are_throttled_for_too_long_fail(place, spec):
