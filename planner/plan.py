@@ -15,7 +15,7 @@ from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound
 from starling_py.planner.combining import chosen_combiners
-from starling_py.planner.distribute import distribute
+from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
