@@ -27,7 +27,7 @@ from starling_py.planner.algebra import (
     Values,
     outputs,
 )
-from starling_py.planner.expressions import Call, Cast, Column, Expression, Literal
+from starling_py.planner.expressions import Call, Case, Cast, Column, Expression, Literal
 from starling_py.planner.footers import ColumnFacts, Footers, number
 from starling_py.planner.tables import ColumnSource
 from starling_py.planner.types import estimated_width
@@ -112,7 +112,7 @@ class Estimator:
                 below = self.estimate(input_)
                 facts = {}
                 for item in items:
-                    column = _behind(item.expression)
+                    column = _behind(_chosen(item.expression))
                     known = below.columns.get(column.name) if column else None
                     facts[item.name] = known or _unknown(item.column, below.rows)
                 return Relation(below.rows, facts)
@@ -242,6 +242,14 @@ def facts_of(expression: Expression, relation: Relation) -> _KeyFacts:
     if facts.low is not None and facts.high is not None:
         whole = min(whole, facts.high - facts.low + 1.0)
     return _KeyFacts(facts.distinct, max(facts.distinct, min(whole, facts.origin)), facts.origin)
+
+
+def _chosen(expression: Expression) -> Expression:
+    """Return the value of CASE WHEN … THEN value END, which has no others but NULL."""
+    match expression:
+        case Case(branches=((_, value),), otherwise=Literal(type='"NULL"')):
+            return value
+    return expression
 
 
 def _behind(expression: Expression) -> Column | None:

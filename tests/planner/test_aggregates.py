@@ -110,6 +110,40 @@ def test_rows_and_parts_keep_the_order_of_files(world: World) -> None:
             world.check(f"SELECT g, {calls} FROM l GROUP BY 1", tasks)
 
 
+DISTINCT = """
+count(DISTINCT k)
+count(DISTINCT k), sum(DISTINCT k), avg(DISTINCT k), stddev(DISTINCT k), max(k)
+count(DISTINCT k), count(*), sum(v), avg(x), arg_max(g, id), first(id) FILTER (WHERE id = 8)
+count(DISTINCT k), count(DISTINCT id % 7), sum(DISTINCT v), avg(DISTINCT x), count(*), count(k)
+count(DISTINCT k) FILTER (WHERE id > 20), count(DISTINCT k), sum(id) FILTER (WHERE k > 3)
+count(DISTINCT CASE WHEN k > 3 THEN k END), product(DISTINCT 1 + k % 3), min(DISTINCT v)
+count(DISTINCT d), count(DISTINCT x), count(DISTINCT -0.0 * k::DOUBLE), count(DISTINCT v)
+approx_count_distinct(DISTINCT k), any_value(DISTINCT k % 1), bit_xor(DISTINCT id % 4)
+count(DISTINCT [k]), sum(DISTINCT k)
+first(DISTINCT id % 1), list(DISTINCT g ORDER BY g), count(DISTINCT g), sum(id)
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("calls", DISTINCT)
+def test_distinct(world: World, calls: str) -> None:
+    check(world, f"SELECT {calls} FROM l")
+    check(world, f"SELECT {calls} FROM l WHERE id < 0")
+    check(world, f"SELECT g, {calls} FROM l GROUP BY 1")
+    check(world, f"SELECT k % 2, {calls} FROM l JOIN r ON k = k2 GROUP BY 1 HAVING sum(k) > 1")
+
+
+def test_distinct_values_of_few_groups_are_counted_by_many_tasks(world: World) -> None:
+    sql = "SELECT count(DISTINCT k), sum(v), count(DISTINCT id) FROM l"
+    assert world.difference(sql, plan := world.plan(sql, 4)) is None
+    assert [stage.tasks for stage in plan.stages] == [4, 4, 1]
+    sql = "SELECT g, count(DISTINCT id), count(*) FROM l GROUP BY g"
+    assert world.difference(sql, plan := world.plan(sql, 4, few_groups=60)) is None
+    assert [stage.tasks for stage in plan.stages] == [4, 4, 1]
+    # Many groups: all rows of one go to one task.
+    assert world.difference(sql, plan := world.plan(sql, 4, few_groups=0)) is None
+    assert [stage.tasks for stage in plan.stages] == [4, 4]
+
+
 def check(world: World, sql: str):
     for few_groups in (0, 100):
         plan = world.plan(sql, 3, few_groups=few_groups)
