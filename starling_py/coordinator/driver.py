@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import Stage, StagePlan
 
-__all__ = ["Driver"]
+__all__ = ["Driver", "in_thread"]
 
 _T = TypeVar("_T")
 _TICK_SECONDS = 1.0
@@ -169,7 +169,7 @@ class Driver:
             reports = await self._reports()
             last = reports[self._plan.stages[-1].id]
             store, copied = self._invoker.store, self._transport.doublewrite
-            table = await _in_thread(lambda: answer_table(self._plan, last, store, copied=copied))
+            table = await in_thread(lambda: answer_table(self._plan, last, store, copied=copied))
             return table, reports
         finally:
             await self._stop_attempts()
@@ -215,7 +215,7 @@ class Driver:
         if not keys:
             return
         try:
-            await _in_thread(lambda: self._invoker.store.delete(keys))
+            await in_thread(lambda: self._invoker.store.delete(keys))
         except StarlingError:
             # The answer, or the reason why there is none, matters more.
             logging.getLogger(__name__).warning("%s … was not removed", keys[0], exc_info=True)
@@ -304,7 +304,8 @@ def _failure(spec: TaskSpec, error: StarlingError) -> TaskReport:
     return TaskReport(spec.query, spec.stage, spec.task, spec.attempt, "none", error=error.record())
 
 
-async def _in_thread(work: Callable[[], _T]) -> _T:
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Do something that waits, and wait for it without stopping the event loop."""
     # What the work asks of the store is counted where that of the caller is.
     here = contextvars.copy_context()
     try:
