@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from lambda_processes import processes_of
@@ -20,6 +21,8 @@ from starling_py.detached.client import DetachedQueries
 from starling_py.invokers.function_client import FunctionClient
 from starling_py.local_lambda.server import LocalLambda
 from starling_py.local_lambda.settings import Faults, FunctionSettings, Limits
+from starling_py.operators.quoting import encode_path
+from starling_py.operators.task import FileRange
 
 WORKER, COORDINATOR = "starling-worker", "starling-coordinator"
 HANDLER = "starling_py.detached.handler.handle"
@@ -102,6 +105,20 @@ class Cloud:
                 store.put(f"{part}.parquet", [path.read_bytes()])
                 path.unlink()
         store.close()
+
+    def upload(self, name: str, data: bytes, file: FileRange) -> FileRange:
+        """Put the bytes of a file on S3 and return it there."""
+        store = self.server.store(f"detached/{self.prefix}")
+        store.put(name, [data])
+        etag = store.head(name).etag
+        store.close()
+        return msgspec.structs.replace(
+            file,
+            path=encode_path(f"{self.data}/{name}"),
+            mtime_ns=0,
+            etag=etag,
+            footer=int.from_bytes(data[-8:-4], "little") + 8,
+        )
 
     def left(self) -> list[str]:
         """Return the keys below the scratch prefix, without the query's id."""
