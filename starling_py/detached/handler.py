@@ -55,23 +55,27 @@ def answer(
         return {"version": VERSION, "error": msgspec.to_builtins(error.record())}
     folder = Path(tempfile.gettempdir()) / "starling-coordinator"
 
-    def successor(after: int) -> None:
-        me = Callee.of(environment)
-        name = me.name if me.version == "$LATEST" else f"{me.name}:{me.version}"
-        client = FunctionClient(name, connections=1)
-        try:
-            start(client, msgspec.structs.replace(call, after=after), ends_at - time.time())
-        finally:
-            client.close()
+    me = _itself(environment)
 
-    place = Place(context.aws_request_id, ends_at, folder, successor)
+    def successor(after: int) -> None:
+        start(me, msgspec.structs.replace(call, after=after), ends_at - time.time())
+
     try:
-        how = CoordinatorRun(call, place).run()
+        how = CoordinatorRun(call, Place(context.aws_request_id, ends_at, folder, successor)).run()
     except Exception as error:  # noqa: BLE001 - a traceback would go to the logs, with data
         failure = typed_error(error).code
     else:
         return {"version": VERSION, "how": how.value}
+    finally:
+        me.close()
     raise RuntimeError(f"the coordinator could not go on: {failure}")
+
+
+def _itself(environment: Mapping[str, str]) -> FunctionClient:
+    """Return the function that runs; made in time, for there is none left when it is needed."""
+    me = Callee.of(environment)
+    name = me.name if me.version == "$LATEST" else f"{me.name}:{me.version}"
+    return FunctionClient(name, connections=1)
 
 
 def _checked(event: object, environment: Mapping[str, str]) -> Start:

@@ -26,7 +26,7 @@ from starling_py.worker.payload import VERSION
 WORKER, COORDINATOR = "starling-worker", "starling-coordinator"
 SQL = "SELECT k % 7 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
 ROWS = [(g, sum(range(g, 10_000, 7))) for g in range(7)]
-TASKS = 8
+TASKS = 10
 
 
 def files_of(cloud, query: str) -> QueryFiles:
@@ -50,7 +50,7 @@ def rows(queries, query: str, ending) -> list:
 
 
 def test_a_coordinator_hands_over_when_its_time_is_up(numbers):
-    lamb = numbers.serve(coordinator={"timeout": 5}, faults={"latency": 0.6})
+    lamb = numbers.serve(coordinator={"timeout": 8}, faults={"latency": 0.6})
     queries, events = numbers.queries(), []
     query = numbers.detach(SQL, "--tasks", TASKS)
     ending = queries.wait(query, [events.append], seconds=100)

@@ -48,8 +48,6 @@ def test_detach_attach_result(numbers, tmp_path):
     ("sql", "code"),
     [
         ("SELECT nothing FROM numbers", 1),
-        ("SELECT k FROM number", 1),
-        ("SELECT k FORM numbers", 1),
         ("SELECT CAST('x' || k AS INTEGER) FROM numbers", 1),
         ("SELECT * FROM '/etc/*.parquet'", 1),
     ],
