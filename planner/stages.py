@@ -33,8 +33,9 @@ from starling_py.planner.algebra import (
 )
 from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.expressions import Column
+from starling_py.planner.fragments import Spread
 from starling_py.planner.remote import on_s3
-from starling_py.planner.sizing import Sizing, cut, whole_row_groups
+from starling_py.planner.sizing import Sizing, borders, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
 from starling_py.planner.tables import ColumnSource, Table, TableColumn
@@ -72,6 +73,7 @@ def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[S
                 estimate=Estimate(rows=relation.rows, bytes=relation.bytes),
                 composed=True,
                 keeps_join_order=estimator.knows_better(draft.fragment.node),
+                divisible=draft.fragment.spread in (Spread.SPLIT, Spread.HASHED),
             )
         )
     return tuple(stages)
@@ -164,9 +166,11 @@ def _scan_read(
         # Two tasks that share a row group on S3 would both fetch all of it.
         within = sizing.options.tasks is not None and not on_s3(scan.table)
         splits = cut(kept, tasks, within_row_groups=within)
+        begins = borders(kept, splits)
         conditions: tuple[str, ...] = ()
     else:
         shares = share_of_ranges(scan, scan.cut, kept)
+        begins = ()
         splits = tuple(whole_row_groups(share.row_groups) for share in shares)
         conditions = tuple(share.condition for share in shares)
     # Constants of columns that are not read are not carried.
@@ -187,6 +191,7 @@ def _scan_read(
         total,
         total - len(kept),
         conditions,
+        begins,
     )
 
 
