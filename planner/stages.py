@@ -29,6 +29,7 @@ from starling_py.planner.algebra import (
     SetOperation,
     Sort,
     StageRead,
+    Window,
     walk,
 )
 from starling_py.planner.clustering import share_of_ranges
@@ -242,6 +243,8 @@ def _label(node: Node) -> str:
                 words.append(f"{kind.lower()} join")
             case Group(aggregates=calls, keys=keys):
                 words.append(("aggregate" if calls else "distinct") if keys else "total")
+            case Window():
+                words.append("window")
             case Sort():
                 words.append("sort")
             case Limit():

@@ -21,6 +21,7 @@ from starling_py.planner.algebra import (
     Sort,
     StageRead,
     Values,
+    Window,
     walk,
     with_inputs,
 )
@@ -29,6 +30,7 @@ from starling_py.planner.distribute.groups import place_group
 from starling_py.planner.distribute.joins import place_join
 from starling_py.planner.distribute.order import place_limit, place_sort
 from starling_py.planner.distribute.sets import place_set_operation
+from starling_py.planner.distribute.windows import place_window
 from starling_py.planner.exchanges import Exchanges
 from starling_py.planner.fragments import Draft, Fragment, Spread, is_replicable
 from starling_py.planner.remote import fetched_bytes, on_s3
@@ -110,6 +112,8 @@ class _Distributor:
                 return place_join(node, context)
             case Group():
                 return place_group(node, context)
+            case Window():
+                return place_window(node, context)
             case Sort():
                 return place_sort(node, None, context)
             case Limit():
