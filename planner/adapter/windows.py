@@ -126,7 +126,7 @@ def _frame(serialized: Serialized, row: Row) -> Frame | None:
             made = expression(offset, row)
             made = _offset(made) if unit == "RANGE" else made
         bounds.append(Bound(_BOUNDS[kind], made))
-    return Frame(unit, *bounds, _EXCLUDED[exclude])
+    return Frame(unit, bounds[0], bounds[1], _EXCLUDED[exclude])
 
 
 def _offset(boundary: Expression) -> Expression:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["place_window"]
 
+_WITHOUT_KEYS = "window functions without PARTITION BY"
 _VALUES_PER_TASK = 8
 """Common keys should have so many values for each task, or tasks get unequal shares."""
 
@@ -43,10 +44,13 @@ def place_window(node: Window, context: Context) -> Fragment:
             below = below.over(Window(below.node, now))
             pending = tuple(call for call in pending if call not in now)
             continue
-        keys = _common_keys([call for _, call in pending], relation, context)
         # Rows by hash do not come back in their order.
-        apart = keys and relation.rows > context.few_groups and not counts_input
+        wanted = [] if counts_input else [call for _, call in pending]
+        keys = _common_keys(wanted, relation, context)
+        apart = keys and relation.rows > context.few_groups
         below = moves.hashed(below, keys) if apart else moves.whole(below)
+        if not keys:
+            below = replace(below, alone=_WITHOUT_KEYS)
     made = below.over(with_columns(below.node, outputs(node)))
     return replace(made, spread=Spread.ONE) if made.spread is Spread.EVERY else made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.planner.adapter.operators import ROW_ID
@@ -139,9 +140,9 @@ class _Pruner:
             case Group():
                 return self._group(node, needed)
             case Window(input=input_, calls=calls):
-                left = Window(input_, tuple(call for call in calls if call[0] in needed))
-                below = self.prune(input_, needed | _names(left.expressions()))
-                return Window(below, left.calls) if left.calls else below
+                window = Window(input_, tuple(call for call in calls if call[0] in needed))
+                below = self.prune(input_, needed | _names(window.expressions()))
+                return replace(window, input=below) if window.calls else below
             case Join():
                 return self._join(node, needed)
             case SetOperation():
