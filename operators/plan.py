@@ -98,8 +98,8 @@ class Stage(msgspec.Struct, frozen=True):
 
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
-    one stage and has the same partitions. ``fallback`` is why it could not be distributed, or
-    empty. ``composed`` and ``keeps_join_order`` are as in
+    one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
+    otherwise, or empty. ``composed`` and ``keeps_join_order`` are as in
     :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could share
     its scan or its partitions in any other way, with the same answer.
     """

@@ -25,6 +25,7 @@ from starling_py.planner.algebra import (
     Sort,
     StageRead,
     Values,
+    Window,
     outputs,
 )
 from starling_py.planner.expressions import Call, Case, Cast, Column, Expression, Literal
@@ -120,6 +121,10 @@ class Estimator:
                 return self.join(node, self.estimate(node.left), self.estimate(node.right))
             case Group():
                 return self._group(node)
+            case Window(input=input_, calls=calls):
+                below = self.estimate(input_)
+                made = {n: _unknown(Column(n, call.type), below.rows) for n, call in calls}
+                return Relation(below.rows, {**below.columns, **made})
             case Sort(input=input_):
                 return self.estimate(input_)
             case Limit(input=input_, count=count):

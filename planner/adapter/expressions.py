@@ -26,7 +26,7 @@ from starling_py.planner.literals import constant
 from starling_py.planner.states import FUNCTIONS
 from starling_py.planner.types import type_name
 
-__all__ = ["aggregate", "comparison", "expression", "order_keys"]
+__all__ = ["aggregate", "aggregate_name", "comparison", "expression", "order_keys"]
 
 Serialized = Mapping[str, Any]
 
@@ -215,14 +215,22 @@ def order_keys(serialized: Sequence[Serialized], row: Sequence[Column]) -> tuple
     return tuple(keys)
 
 
+def aggregate_name(serialized: Serialized) -> str:
+    """Return the name of an aggregate function that its arguments describe in full."""
+    name = str(serialized["qname"]["path"][-1])
+    if name not in _PLAIN_AGGREGATES:
+        raise CannotDistribute(f"aggregate {name}")
+    return name
+
+
 def aggregate(serialized: Serialized, row: Sequence[Column]) -> Aggregate:
     """Return a call of an aggregate function."""
     kind = serialized["expression_class"]
     if kind != "BOUND_AGGREGATE":
         raise CannotDistribute(f"expression {kind} among aggregates")
-    name = serialized["qname"]["path"][-1]
-    if name not in _PLAIN_AGGREGATES and name not in _QUANTILES and name != "approx_quantile":
-        raise CannotDistribute(f"aggregate {name}")
+    name = str(serialized["qname"]["path"][-1])
+    if name not in _QUANTILES and name != "approx_quantile":
+        name = aggregate_name(serialized)
     if serialized["state_export"] != "NONE":
         raise CannotDistribute("exported aggregate state")
     condition = serialized["filter"]

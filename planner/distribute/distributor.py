@@ -21,6 +21,7 @@ from starling_py.planner.algebra import (
     Sort,
     StageRead,
     Values,
+    Window,
     walk,
     with_inputs,
 )
@@ -28,10 +29,11 @@ from starling_py.planner.distribute.context import Context
 from starling_py.planner.distribute.groups import place_group
 from starling_py.planner.distribute.joins import place_join
 from starling_py.planner.distribute.order import place_limit, place_sort
+from starling_py.planner.distribute.scans import cut_scan, table_rows
 from starling_py.planner.distribute.sets import place_set_operation
+from starling_py.planner.distribute.windows import place_window
 from starling_py.planner.exchanges import Exchanges
 from starling_py.planner.fragments import Draft, Fragment, Spread, is_replicable
-from starling_py.planner.remote import fetched_bytes, on_s3
 
 if TYPE_CHECKING:
     from starling_py.planner.footers import Footers
@@ -63,7 +65,7 @@ class _Distributor:
         roots = (*(definition for _, definition in plan.ctes), plan.root)
         scans = [node for root in roots for node in walk(root) if isinstance(node, Scan)]
         # Of the largest table each task takes a share, however small the table is.
-        largest = max((_rows(scan) for scan in scans), default=0)
+        largest = max((table_rows(scan) for scan in scans), default=0)
         self.context = Context(
             place=self.place,
             moves=Exchanges(sizing),
@@ -92,8 +94,10 @@ class _Distributor:
         """Return the fragment of a node."""
         context = self.context
         match node:
+            case Scan() if table_rows(node) <= context.small_rows:
+                return Fragment(replace(node, replicated=True), Spread.EVERY, 1)
             case Scan():
-                return _place_scan(node, context)
+                return cut_scan(node, context.estimator, context.footers, context.sizing)
             case Values():
                 return Fragment(node, Spread.EVERY if is_replicable(node) else Spread.ONE, 1)
             case CteRead(cte=cte, columns=columns):
@@ -110,29 +114,11 @@ class _Distributor:
                 return place_join(node, context)
             case Group():
                 return place_group(node, context)
+            case Window():
+                return place_window(node, context)
             case Sort():
                 return place_sort(node, None, context)
             case Limit():
                 return place_limit(node, context)
             case SetOperation():
                 return place_set_operation(node, context, in_order=in_order)
-
-
-def _place_scan(node: Scan, context: Context) -> Fragment:
-    rows = _rows(node)
-    sizing = context.sizing
-    if rows <= context.small_rows:
-        return Fragment(replace(node, replicated=True), Spread.EVERY, 1)
-    relation = context.estimator.estimate(node)
-    kept = context.footers.kept(node)
-    if on_s3(node.table):
-        tasks = sizing.fetch_tasks(len(kept), fetched_bytes(node, kept))
-        return Fragment(node, Spread.ONE if tasks == 1 else Spread.SPLIT, tasks)
-    share = sum(item.row_group.rows for item in kept) / rows
-    width = sum(facts.width for facts in relation.columns.values())
-    tasks = sizing.scan_tasks(len(kept), rows * share * width)
-    return Fragment(node, Spread.SPLIT, tasks)
-
-
-def _rows(scan: Scan) -> int:
-    return sum(file.rows for file in scan.table.files)

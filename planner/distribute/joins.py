@@ -42,6 +42,8 @@ def place_join(node: Join, context: Context) -> Fragment:
             left = moves.whole(left) if left.spread is not Spread.EVERY else left
         case Way.GATHER:
             left, right = moves.gathered(left), moves.gathered(right)
+            if len(placement.ways()) == 1:
+                left = replace(left, alone=f"{node.kind} JOIN without an equality of keys")
         case Way.HASH:
             left, right = _hash_sides(context, left, right, placement, chosen)
         case Way.RANGE:
