@@ -20,6 +20,8 @@ from starling_py.worker.size import function_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import pyarrow as pa
+
     from starling_py.access import S3Access
     from starling_py.catalog.catalog import FileCatalog
     from starling_py.config import Config
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import TaskReport
+    from starling_py.planner.copying import Query
     from starling_py.planner.plan import Planner
+    from starling_py.planner.statements import Statement
     from starling_py.planner.tables import TableColumn
     from starling_py.shuffle.meter import RequestCounts
 
-__all__ = ["QueryRun", "Session", "TableInfo"]
+__all__ = ["QueryRun", "Session", "TableInfo", "new_id", "summary"]
 
 _ATTEMPTS = 2
 _FUNCTION_ATTEMPTS = 4
@@ -110,6 +114,13 @@ class Session:
             self.catalog.refresh()
             return tuple(self._table(name) for name in self.catalog.names())
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all tables, in order."""
+        self.check_open()
+        with _hinted(), self._planning, told():
+            self.catalog.refresh()
+            return self.catalog.names()
+
     def _table(self, name: str) -> TableInfo:
         try:
             table = self.catalog.find(name)
@@ -119,12 +130,32 @@ class Session:
             return TableInfo(name, error=UsageError("the table vanished"))
         return TableInfo(table.name, table.columns, len(table.files), table.rows, table.bytes)
 
-    def plan(self, sql: str) -> StagePlan:
-        with _hinted():
-            return self._plan(sql)
+    def read(self, sql: str) -> Statement:
+        """Return which kind of statement a text is."""
+        with _hinted(), self._planning, told():
+            _check_text(sql)
+            return self._planned_by().read(sql)
 
-    def _plan(self, sql: str) -> StagePlan:
-        from starling_py.planner.plan import Planner, PlanOptions
+    def plan(self, sql: str, part: Query | None = None) -> StagePlan:
+        """Return the plan of a query, which is ``part`` of a statement or all of it."""
+        with _hinted():
+            return self._plan(sql, part)
+
+    def describe(self, sql: str, query: Query) -> list[tuple[object, ...]]:
+        """Return the rows of a DESCRIBE."""
+        with _hinted(), self._planning, told(), self._tables_hinted():
+            return self._planned_by().describe(query, self.catalog, sql)
+
+    def _planned_by(self) -> Planner:
+        from starling_py.planner.plan import Planner
+
+        self.check_open()
+        if self._planner is None:
+            self._planner = Planner()
+        return self._planner
+
+    def _plan(self, sql: str, part: Query | None) -> StagePlan:
+        from starling_py.planner.plan import PlanOptions
 
         _check_text(sql)
         config = self.config
@@ -138,16 +169,19 @@ class Session:
             remote_shuffle=config.scratch is not None,
         )
         # One at a time: the plan has to see one state of the files.
-        with self._planning, told():
-            self.check_open()
-            if self._planner is None:
-                self._planner = Planner()
-            self.catalog.refresh()
-            try:
-                return self._planner.plan(sql, self.catalog, options, _query_id())
-            except UnknownTable as error:
-                error.hint = error.hint or self._why_no_table()
-                raise
+        with self._planning, told(), self._tables_hinted():
+            planner = self._planned_by()
+            return planner.plan(sql, self.catalog, options, new_id(), part)
+
+    @contextmanager
+    def _tables_hinted(self) -> Iterator[None]:
+        """Let a statement see the present files, and tell why there may be none."""
+        self.catalog.refresh()
+        try:
+            yield
+        except UnknownTable as error:
+            error.hint = error.hint or self._why_no_table()
+            raise
 
     def _resources(self) -> tuple[int, int, int]:
         """Return workers, and the cores and bytes of all of them together."""
@@ -181,19 +215,39 @@ class Session:
         return f"the folder {self.catalog.folder} holds no tables"
 
     def run(self, sql: str) -> tuple[Result, QueryRun]:
+        """Run a statement of any kind."""
+        from starling_py.planner.copying import Query
+
         with metered() as planning:
-            plan = self.plan(sql)
+            statement = self.read(sql)
+            if isinstance(statement, Query):
+                plan = self.plan(sql, statement)
+        if not isinstance(statement, Query):
+            from starling_py.statements import run_statement
+
+            return run_statement(self, sql, statement)
+        return self.run_plan(plan, planning.snapshot())
+
+    def run_plan(self, plan: StagePlan, planning: RequestCounts) -> tuple[Result, QueryRun]:
+        """Run a plan, and return its answer. ``planning`` is what planning asked of stores."""
+        ran = self.ran(plan)
+        return self.opened(plan, ran.table, summary(plan, ran, ran.table.num_rows, planning))
+
+    def opened(self, plan: StagePlan, table: pa.Table, run: QueryRun) -> tuple[Result, QueryRun]:
+        """Return an answer with columns c0, c1 … as a result."""
+        with self._lock:
+            self.check_open()
+            return self._results.open(table, plan.result, plan.settings), run
+
+    def ran(self, plan: StagePlan) -> RunResult:
+        """Return what the engine makes of a plan."""
         with self._lock:
             self.check_open()
             if self._engine is None:
                 self._engine = self._start()
             engine = self._engine
         with _hinted():
-            ran = engine.run(plan)
-        with self._lock:
-            self.check_open()
-            result = self._results.open(ran.table, plan.result, plan.settings)
-        return result, _summary(plan, ran, result.rows, planning.snapshot())
+            return engine.run(plan)
 
     def _start(self) -> Engine:
         from starling_py.engine import Engine, EngineOptions
@@ -255,11 +309,12 @@ def _hinted() -> Iterator[None]:
         raise
 
 
-def _query_id() -> str:
+def new_id() -> str:
+    """Return the id of a new query."""
     return new_query_id(uuid.uuid4().hex)
 
 
-def _summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts) -> QueryRun:
+def summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts) -> QueryRun:
     metrics = ran.metrics
     return QueryRun(
         query=plan.query,
