@@ -30,7 +30,7 @@ from starling_py.planner.source import Source, parse
 from starling_py.planner.statements import read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Table
@@ -99,6 +99,36 @@ class Binder:
         with self._lock:
             self._make_tables(tables)
             return self._connection.execute(text).fetchall()
+
+    def check_copy(self, columns: Sequence[ResultColumn], options: str) -> None:
+        """Raise what DuckDB says against the options of a COPY of such columns."""
+        try:
+            with self._lock:
+                copied = f"COPY ({_empty(columns)}) TO '/starling' ({options})"
+                self._connection.execute(f"EXPLAIN {copied}").fetchall()
+        except duckdb.PermissionException:
+            return  # only the path is wrong
+        except duckdb.Error as error:
+            raise BindError(_plain(error)) from None
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[ResultColumn, ...]:
+        """Return the columns of a table that is made of a query with such columns.
+
+        ``names`` are given to the first of them. Names differ, and a NULL has a type.
+        """
+        listed = f"({', '.join(map(identifier, names))})" if names else ""
+        table = "temp.starling_new_table"
+        try:
+            with self._lock:
+                made = f"CREATE OR REPLACE TEMP TABLE starling_new_table{listed}"
+                self._connection.execute(f"{made} AS {_empty(columns)}").fetchall()
+                rows = self._connection.execute(f"DESCRIBE {table}").fetchall()
+                self._connection.execute(f"DROP TABLE {table}").fetchall()
+        except duckdb.Error as error:
+            raise BindError(_plain(error)) from None
+        return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
 
     def parse(self, text: str) -> Source:
         """Return what the text names (see :func:`starling_py.planner.source.parse`)."""
@@ -174,6 +204,17 @@ class Bound:
     result: tuple[ResultColumn, ...]
     plan: Mapping[str, Any] | None
     reason: str
+
+
+def _plain(error: duckdb.Error) -> str:
+    """Return the first line of DuckDB's message, without the name of its kind."""
+    first = str(error).strip().splitlines()[0]
+    return first.partition("Error: ")[2] or first
+
+
+def _empty(columns: Sequence[ResultColumn]) -> str:
+    items = (f"CAST(NULL AS {column.type}) AS {identifier(column.name)}" for column in columns)
+    return f"SELECT {', '.join(items)} WHERE false"
 
 
 def decode_plan(text: str) -> dict[str, Any]:

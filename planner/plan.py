@@ -30,12 +30,15 @@ from starling_py.planner.sizing import PlanOptions, Sizing
 from starling_py.planner.source import Source, edited, transpile
 from starling_py.planner.stages import freeze, whole_statement
 from starling_py.planner.statistics import Estimator
+from starling_py.planner.storage import parquet_columns, plain_columns
 from starling_py.planner.types import unquoted
 from starling_py.planner.virtual import with_virtual_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starling_py.operators.task import SinkColumn
+    from starling_py.planner.copying import Copy
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Catalog, Table
 
@@ -76,6 +79,33 @@ class Planner:
         """
         resolved, _ = self._bound(query, catalog, shown)
         return self._binder.describe(resolved.text, resolved.tables)
+
+    def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a COPY.
+
+        Raises
+        ------
+        SqlError
+            When an option is wrong, or the files cannot carry a type.
+        """
+        parquet = copy.format == "parquet"
+        made = parquet_columns(columns) if parquet else plain_columns(columns)
+        stored = [ResultColumn(column.name, column.stored) for column in made]
+        passed = f", {copy.options.passed}" if copy.options.passed else ""
+        self._binder.check_copy(stored, f"FORMAT {copy.format}{passed}")
+        return made
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a new table. The first have other ``names``.
+
+        Raises
+        ------
+        SqlError
+            When names are wrong, or the files cannot carry a type.
+        """
+        return parquet_columns(self._binder.table_columns(columns, names), restored=True)
 
     def plan(
         self,

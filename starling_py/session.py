@@ -18,7 +18,7 @@ from starling_py.shuffle.meter import metered
 from starling_py.worker.size import function_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from starling_py.engine import Engine, RunResult
     from starling_py.events import Listener
     from starling_py.invokers.function_client import FunctionClient
-    from starling_py.operators.plan import StagePlan
-    from starling_py.operators.task import TaskReport
-    from starling_py.planner.copying import Query
+    from starling_py.operators.plan import ResultColumn, StagePlan
+    from starling_py.operators.task import SinkColumn, TaskReport
+    from starling_py.planner.copying import Copy, Query
     from starling_py.planner.plan import Planner
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import TableColumn
@@ -104,6 +104,11 @@ class Session:
         self._engine: Engine | None = None
         self._closed = False
 
+    @property
+    def access(self) -> S3Access:
+        """The ways to S3."""
+        return self._access
+
     def check_open(self) -> None:
         if self._closed:
             raise UsageError("the connection is closed")
@@ -145,6 +150,30 @@ class Session:
         """Return the rows of a DESCRIBE."""
         with _hinted(), self._planning, told(), self._tables_hinted():
             return self._planned_by().describe(query, self.catalog, sql)
+
+    def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a COPY."""
+        with _hinted(), self._planning, told():
+            return self._planned_by().copied(columns, copy)
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a new table."""
+        with _hinted(), self._planning, told():
+            return self._planned_by().table_columns(columns, names)
+
+    def table_name(self, name: str) -> str | None:
+        """Return how the catalog spells the name of a table, or ``None`` if there is none."""
+        from starling_py.catalog.hive import fold
+
+        with _hinted(), self._planning, told():
+            self.catalog.refresh()
+            try:
+                names = self.catalog.names()
+            except UsageError:
+                return None  # a prefix of a bucket with nothing in it yet
+            return next((known for known in names if fold(known) == fold(name)), None)
 
     def _planned_by(self) -> Planner:
         from starling_py.planner.plan import Planner

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
+
+from msgspec import structs
 
 from starling_py.operators.plan import ResultColumn, StagePlan
 from starling_py.planner.errors import Unsupported
@@ -15,20 +18,25 @@ from starling_py.planner.statements import (
     Query,
     ShowTables,
 )
-from starling_py.session import QueryRun, new_id
-from starling_py.shuffle.meter import metered
+from starling_py.session import QueryRun, new_id, summary
+from starling_py.shuffle.meter import RequestCounts, metered
+from starling_py.writing.run import copy_plan, copy_to, create_as, drop, table_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
+
     from starling_py.planner.statements import Statement
     from starling_py.results import Result
     from starling_py.session import Session
-    from starling_py.shuffle.meter import RequestCounts
+    from starling_py.shuffle.meter import Meter
+    from starling_py.writing.run import Outcome
 
 __all__ = ["plan_statement", "run_statement"]
 
 _DESCRIBED = ("column_name", "column_type", "null", "key", "default", "extra")
+_COUNT = [("Count", "BIGINT")]
 _EXPLAINED = ("explain_key", "explain_value")
 
 
@@ -56,8 +64,17 @@ def run_statement(session: Session, sql: str, statement: Statement) -> tuple[Res
                 return _answer(session, sql, columns, rows, meter.snapshot())
             case Query():
                 plan = session.plan(sql, statement)
-            case Copy() | CreateTable() | DropTable():
-                raise Unsupported("not yet")
+            case Copy():
+                outcome = copy_to(session, sql, statement)
+                return _counted(session, outcome, statement, meter)
+            case CreateTable():
+                made = create_as(session, sql, statement)
+                if made is None:
+                    return _answer(session, sql, _COUNT, [], meter.snapshot())
+                return _counted(session, made, statement, meter)
+            case DropTable():
+                drop(session, statement)
+                return _answer(session, sql, [("Success", "BOOLEAN")], [], meter.snapshot())
             case _:
                 assert_never(statement)
     return session.run_plan(plan, meter.snapshot())
@@ -78,8 +95,10 @@ def plan_statement(session: Session, sql: str, statement: Statement) -> StagePla
             return plan_statement(session, sql, explained)
         case Describe() | ShowTables() | DropTable():
             raise Unsupported("the statement has no plan: no task runs for it")
-        case Copy() | CreateTable():
-            raise Unsupported("not yet")
+        case Copy():
+            return copy_plan(session, sql, statement)
+        case CreateTable():
+            return table_plan(session, sql, statement)
         case _:
             assert_never(statement)
 
@@ -112,14 +131,27 @@ def _explained(plan: StagePlan, *, json: bool) -> str:
     return plan_text(plan)
 
 
-def _answer(
-    session: Session,
-    sql: str,
-    columns: Sequence[tuple[str, str]],
-    rows: Sequence[Sequence[object]],
-    requests: RequestCounts,
+def _counted(
+    session: Session, outcome: Outcome, statement: Copy | CreateTable, meter: Meter
 ) -> tuple[Result, QueryRun]:
-    """Return an answer for which no task has run."""
+    """Return how many rows were written, and if that was asked for into which files."""
+    columns = list(_COUNT)
+    row: list[object] = [outcome.rows]
+    if isinstance(statement, Copy) and statement.options.has("RETURN_FILES"):
+        columns.append(("Files", "VARCHAR[]"))
+        row.append(list(outcome.files))
+    plan = structs.replace(outcome.plan, result=_result(columns))
+    # The meter has counted the coordinator's requests; those of tasks are in their reports.
+    run = summary(plan, outcome.ran, 1, RequestCounts())
+    run = replace(run, requests=run.requests + meter.snapshot())
+    return session.opened(plan, _table(columns, [row]), run)
+
+
+def _result(columns: Sequence[tuple[str, str]]) -> tuple[ResultColumn, ...]:
+    return tuple(ResultColumn(name, type_) for name, type_ in columns)
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]]) -> pa.Table:
     import pyarrow as pa
 
     kinds = {
@@ -131,10 +163,18 @@ def _answer(
     arrays = [
         pa.array([row[at] for row in rows], kinds[type_]) for at, (_, type_) in enumerate(columns)
     ]
-    table = pa.table(arrays, names=[f"c{at}" for at in range(len(columns))])
-    plan = StagePlan(
-        new_id(), sql, (), tuple(ResultColumn(name, type_) for name, type_ in columns), (), ()
-    )
+    return pa.table(arrays, names=[f"c{at}" for at in range(len(columns))])
+
+
+def _answer(
+    session: Session,
+    sql: str,
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Sequence[object]],
+    requests: RequestCounts,
+) -> tuple[Result, QueryRun]:
+    """Return an answer for which no task has run."""
+    plan = StagePlan(new_id(), sql, (), _result(columns), (), ())
     run = QueryRun(
         query=plan.query,
         plan=plan,
@@ -152,4 +192,4 @@ def _answer(
         peak_rss=(),
         reports=(),
     )
-    return session.opened(plan, table, run)
+    return session.opened(plan, _table(columns, rows), run)

@@ -74,7 +74,10 @@ def _stage(stage: Stage, plan: StagePlan) -> Iterator[Text]:
             yield from _ranges(read)
         else:
             yield from _field("reads", _exchange(read, stage.tasks))
-    for output in stage.outputs:
+    if stage.sink is not None:
+        several = ", a folder of files each" if stage.sink.several else ""
+        yield from _field("writes", f"{stage.sink.format} files{several}, seen when all are there")
+    for output in stage.outputs if stage.sink is None else ():
         yield from _field("writes", _partitioning(output))
     if stage.combining is not None:
         for line in _combining(stage, stage.combining, plan):
