@@ -22,7 +22,6 @@ from s3_proxy import FaultProxy
 from s3_servers import BUCKET, S3Server
 
 from starling_py.deploy.aws import Aws
-from starling_py.deploy.bundle import Bundle
 from starling_py.deploy.deployment import deploy, undeploy
 from starling_py.deploy.settings import Settings
 from starling_py.operators.quoting import encode_path
@@ -163,7 +162,7 @@ class Workers:
 
 @pytest.fixture(params=[False, True], ids=["plain", "kms"])
 def deployed(
-    request: pytest.FixtureRequest, aws: Aws, small: Bundle
+    request: pytest.FixtureRequest, aws: Aws, pair: Pair
 ) -> Iterator[tuple[Settings, bool]]:
     name = f"starling-{uuid4().hex[:12]}"
     settings = Settings(bucket=f"{name}-scratch", name=name, data=(f"s3://{BUCKET}/lake",))
@@ -175,7 +174,7 @@ def deployed(
             kms_key=KEY,
             data_keys=(DATA_KEY,),
         )
-    deploy(aws, settings, small)
+    deploy(aws, settings, *pair)
     yield settings, request.param
     undeploy(aws, name)
 
