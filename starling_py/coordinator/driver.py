@@ -70,7 +70,7 @@ class Driver:
     seconds
         How long the query may take.
     divides
-        Divide tasks that run out of time, where they can be.
+        Codes of errors after which a task is divided in two, where it can be.
     progress
         Of an earlier driver of the same plan.
     """
@@ -85,7 +85,7 @@ class Driver:
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
         transport: Transport | None = None,
-        divides: bool = False,
+        divides: frozenset[str] = frozenset(),
         progress: Progress | None = None,
     ) -> None:
         self._plan = plan
@@ -216,9 +216,10 @@ class Driver:
             return
         try:
             await in_thread(lambda: self._invoker.store.delete(keys))
-        except StarlingError:
-            # The answer, or the reason why there is none, matters more.
-            logging.getLogger(__name__).warning("%s … was not removed", keys[0], exc_info=True)
+        except StarlingError as error:
+            # The answer, or the reason why there is none, matters more. No traceback: it would
+            # name the bucket.
+            logging.getLogger(__name__).warning("%s … was not removed (%s)", keys[0], error.code)
         else:
             for attempt in attempts:
                 self._left.pop(attempt, None)

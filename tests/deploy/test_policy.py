@@ -22,6 +22,7 @@ from s3_proxy import FaultProxy
 from s3_servers import BUCKET, S3Server
 
 from starling_py.deploy.aws import Aws
+from starling_py.deploy.bundle import Bundle
 from starling_py.deploy.deployment import deploy, undeploy
 from starling_py.deploy.settings import Settings
 from starling_py.operators.quoting import encode_path
@@ -162,7 +163,7 @@ class Workers:
 
 @pytest.fixture(params=[False, True], ids=["plain", "kms"])
 def deployed(
-    request: pytest.FixtureRequest, aws: Aws, pair: Pair
+    request: pytest.FixtureRequest, aws: Aws, pair: tuple[Bundle, Bundle]
 ) -> Iterator[tuple[Settings, bool]]:
     name = f"starling-{uuid4().hex[:12]}"
     settings = Settings(bucket=f"{name}-scratch", name=name, data=(f"s3://{BUCKET}/lake",))
