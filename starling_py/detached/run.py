@@ -29,6 +29,7 @@ from starling_py.session import FUNCTION_ATTEMPTS
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.locations import open_location
 from starling_py.shuffle.meter import RequestCounts, metered
+from starling_py.worker.errors import BadInvocation, FunctionMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,8 @@ class How(StrEnum):
     """Its successor has been called."""
     SUPERSEDED = "superseded"
     """Another one goes on with the query."""
+    UNKNOWN = "unknown"
+    """There is no such query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,15 @@ class CoordinatorRun:
         seen = self._files.look()
         if seen.has_ending:
             return self._ended()
-        saved = self._files.saved(seen.state) if seen.state else None
-        claim = self._claim(seen, saved)
+        if not seen.has_request:
+            return How.UNKNOWN
+        try:
+            saved = self._files.saved(seen.state) if seen.state else None
+            claim = self._claim(seen, saved)
+        except (BadInvocation, FunctionMismatch) as error:
+            # Nobody can go on with what is damaged, or of another version.
+            self._files.settle_ending(Ending(self._author, error=error.record()))
+            return self._ended()
         if claim is None:
             return How.SUPERSEDED
         try:
