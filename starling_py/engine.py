@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult", "run_result"]
 
 _T = TypeVar("_T")
+_DIVIDES = frozenset({TaskTimedOut.code})
+"""After these errors of a function its task is divided."""
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 _SLICE_SECONDS = 0.1
@@ -207,7 +209,7 @@ class _Parts:
             max_attempts=self._options.attempts,
             attempt_seconds=self._options.attempt_seconds,
             transport=self._options.transport,
-            divides=self._options.function is not None,
+            divides=_DIVIDES if self._options.function is not None else frozenset(),
         )
         running: Future[tuple[Answer, float]] | None = None
         try:

@@ -70,7 +70,7 @@ class Driver:
     seconds
         How long the query may take.
     divides
-        Divide tasks that run out of time, where they can be.
+        Codes of errors after which a task is divided in two, where it can be.
     progress
         Of an earlier driver of the same plan.
     """
@@ -85,7 +85,7 @@ class Driver:
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
         transport: Transport | None = None,
-        divides: bool = False,
+        divides: frozenset[str] = frozenset(),
         progress: Progress | None = None,
     ) -> None:
         self._plan = plan

@@ -56,8 +56,8 @@ class Options:
     """How a plan is run.
 
     ``slots`` attempts are in flight at most. ``memory_limit`` is that of a task's DuckDB, in bytes.
-    ``deadline`` is that of the query, in seconds since the epoch. With ``divides`` a task that ran
-    out of time is divided in two, where its input can be, before it is tried again.
+    ``deadline`` is that of the query, in seconds since the epoch. A task that failed with one of
+    the codes in ``divides`` is divided in two where its input can be.
     """
 
     slots: int
@@ -66,7 +66,7 @@ class Options:
     attempt_seconds: float = float("inf")
     max_attempts: int = 2
     transport: Transport = field(default_factory=Transport)
-    divides: bool = False
+    divides: frozenset[str] = frozenset()
 
 
 _RETRYABLE = frozenset(
@@ -296,7 +296,7 @@ class Scheduler:
             return
         error.origin = self._origin(attempt)
         state = self._stages[attempt.stage]
-        if self._options.divides and error.code == TaskTimedOut.code:
+        if error.code in self._options.divides:
             parts = halves(self._plan, state.stage, attempt.task)
             if parts is not None:
                 state.divide(attempt.task, parts)

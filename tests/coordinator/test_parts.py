@@ -106,7 +106,7 @@ def late(spec):
 @given(plans(), st.integers(1, 4), st.data())
 def test_whatever_is_divided_or_handed_over_all_is_read_once_and_in_order(plan, slots, data):
     nonces = map(str, itertools.count())
-    options = Options(slots, 1, 1000.0, max_attempts=3, divides=True)
+    options = Options(slots, 1, 1000.0, max_attempts=3, divides=frozenset({TaskTimedOut.code}))
 
     def made(progress=None):
         return Scheduler(plan, options, lambda: next(nonces), progress)
@@ -213,7 +213,11 @@ def test_a_draining_scheduler_begins_nothing():
 def test_a_task_that_cannot_be_divided_is_tried_again_and_fails():
     plan, _ = divisible(SCAN, divisible=False)
     plan = msgspec.structs.replace(plan, stages=plan.stages[1:])
-    machine = Scheduler(plan, Options(1, 1, 1000.0, max_attempts=2, divides=True), lambda: "n")
+    machine = Scheduler(
+        plan,
+        Options(1, 1, 1000.0, max_attempts=2, divides=frozenset({TaskTimedOut.code})),
+        lambda: "n",
+    )
     (_, invoke) = machine.start(0.0)
     (again,) = machine.handle(late(invoke.spec), 0.0)
     assert (again.spec.task, again.spec.attempt) == (0, 2)
