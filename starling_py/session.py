@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from starling_py.planner.tables import TableColumn
     from starling_py.shuffle.meter import RequestCounts
 
-__all__ = ["QueryRun", "Session", "TableInfo"]
+__all__ = ["FUNCTION_ATTEMPTS", "SECONDS", "QueryRun", "Session", "TableInfo", "summary"]
 
+SECONDS = 86_400.0
+"""That a query may take."""
 _ATTEMPTS = 2
-_FUNCTION_ATTEMPTS = 4
+FUNCTION_ATTEMPTS = 4
 """Functions are lost more often than workers of this machine."""
 _FINER = 3
 """So often a query that runs out of memory in functions is planned again with twice the tasks."""
@@ -164,12 +166,13 @@ class Session:
         config = self.config
         if config.target == "local":
             return config.workers, config.cores, config.memory
-        facts = self._client().facts()
+        facts = self.function().facts()
         workers = min(config.workers, facts.concurrency)
         threads = function_threads(facts.memory >> 20)
         return workers, workers * threads, workers * facts.memory
 
-    def _client(self) -> FunctionClient:
+    def function(self) -> FunctionClient:
+        """Return the function that runs tasks."""
         from starling_py.invokers.function_client import FunctionClient
 
         with self._lock:
@@ -216,7 +219,7 @@ class Session:
         with self._lock:
             self.check_open()
             result = self._results.open(ran.table, plan.result, plan.settings)
-        return result, _summary(plan, ran, result.rows, asked, len(plans) - 1)
+        return result, summary(plan, ran, result.rows, asked, len(plans) - 1)
 
     def _finer(self, sql: str, plans: Sequence[StagePlan], failed: int | None) -> StagePlan | None:
         """Return a plan with more tasks for the stage that has failed, if there is one."""
@@ -248,9 +251,10 @@ class Session:
             objects=objects,
             access=self._access,
             doublewrite=config.doublewrite,
+            seconds=SECONDS,
             # Planning has asked it what it is like.
             function=self._function,
-            attempts=_ATTEMPTS if self._function is None else _FUNCTION_ATTEMPTS,
+            attempts=_ATTEMPTS if self._function is None else FUNCTION_ATTEMPTS,
         )
         return Engine(options, self._listeners)
 
@@ -297,9 +301,10 @@ def _query_id() -> str:
     return new_query_id(uuid.uuid4().hex)
 
 
-def _summary(
-    plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts, out_of_memory: int
+def summary(
+    plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts, out_of_memory: int = 0
 ) -> QueryRun:
+    """Return what a query took, with the requests of its planning."""
     metrics = ran.metrics
     return QueryRun(
         query=plan.query,
