@@ -179,6 +179,7 @@ class CoordinatorRun:
                     # What travelled in reports would be lost with a coordinator.
                     transport=Transport("lz4", 0, request.doublewrite),
                     divides=True,
+                    stage_slots=request.stage_workers,
                     progress=progress,
                 )
                 before = RequestCounts() if saved is None else saved.requests
