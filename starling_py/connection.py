@@ -141,7 +141,9 @@ class Connection:
 
     def explain(self, sql: str) -> StagePlan:
         """Return the plan of a statement, without running it."""
-        return self._session.plan(sql)
+        from starling_py.statements import plan_statement
+
+        return plan_statement(self._session, sql, self._session.read(sql))
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""

@@ -202,6 +202,9 @@ def _say(run: QueryRun, output: Path | None) -> None:
     took = run.bind_seconds + run.plan_seconds + run.run_seconds
     what = count(run.rows, "row") + (f" to {output}" if output is not None else "")
     asked = run.requests
+    if not run.stages:
+        note(what)
+        return
     cost = ""
     if asked.requests:
         cost = f", {count(asked.requests, 'request')} for {dollars(request_dollars(asked))}"
