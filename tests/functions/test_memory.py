@@ -31,7 +31,7 @@ def handle(event, context):
 def quarters(place, tmp_path, monkeypatch) -> str:
     """A table of four files: k = 0 … 3999."""
     monkeypatch.setenv("STARLING_CACHE_DIR", str(tmp_path / "cache"))
-    store = place.server.store(f"functions/{place.prefix}/quarters")
+    store = place.server.data_store(f"functions/{place.prefix}/quarters")
     path = tmp_path / "part.parquet"
     with duckdb.connect() as connection:
         for part in range(4):
