@@ -13,6 +13,8 @@ from starling_py.planner.algebra import (
     Node,
     Project,
     Scan,
+    TableCall,
+    Unnest,
     Values,
     walk,
 )
@@ -99,8 +101,13 @@ def is_replicable(node: Node) -> bool:
             case Project(items=items):
                 if any(is_volatile(item.expression) for item in items):
                     return False
+            case Unnest():
+                if any(map(is_volatile, part.expressions())):
+                    return False
+            case TableCall():
+                pass
             case Join(kind=kind):
-                if kind in (JoinKind.MARK, JoinKind.SINGLE):
+                if kind in (JoinKind.MARK, JoinKind.SINGLE, JoinKind.POSITIONAL):
                     return False
             case _:
                 return False

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from starling_py.planner.adapter.expressions import aggregate_name, expression, order_keys
-from starling_py.planner.algebra import Named, Node, Project, Window, outputs
+from starling_py.planner.adapter.groups import Computed
+from starling_py.planner.algebra import Node, Window
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import Call, Cast, Column, Expression
 from starling_py.planner.types import type_name
@@ -54,29 +55,18 @@ def read_window(serialized: Serialized, node: Node, row: Row, names: Names) -> t
     CannotDistribute
         For a function or frame that is not known exactly.
     """
-    computed: list[Named] = []
-
-    def key(item: Serialized) -> Column:
-        made = expression(item, row)
-        if isinstance(made, Column):
-            return made
-        known = next((named for named in computed if named.expression == made), None)
-        if known is None:
-            known = Named(names.fresh(item["alias"] or "p"), made)
-            computed.append(known)
-        return known.column
-
+    computed = Computed(names)
     calls = []
     for item in serialized["expressions"]:
         if item["expression_class"] != "BOUND_WINDOW":
             raise CannotDistribute(f"expression {item['expression_class']} among window functions")
-        partitions = tuple(dict.fromkeys(map(key, item["partitions"])))
-        call = _call(item, row, partitions)
+        keys = [
+            computed.column(expression(key, row), key["alias"] or "p") for key in item["partitions"]
+        ]
+        call = _call(item, row, tuple(dict.fromkeys(keys)))
         calls.append((names.fresh(call.name), call))
-    if computed:
-        passed = tuple(Named(column.name, column) for column in outputs(node))
-        node = Project(node, passed + tuple(computed))
-    return Window(node, tuple(calls)), row + tuple(Column(name, c.type) for name, c in calls)
+    node = Window(computed.below(node), tuple(calls))
+    return node, row + tuple(Column(name, call.type) for name, call in calls)
 
 
 def _call(serialized: Serialized, row: Row, partitions: tuple[Column, ...]) -> WindowCall:

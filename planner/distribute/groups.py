@@ -21,10 +21,10 @@ _WORTH_GROUPING = 0.75
 """Rows are grouped before an exchange where at most this share of them should be left."""
 
 
-def place_group(node: Group, context: Context) -> Fragment:
-    """Return the fragment of a grouping."""
+def place_group(node: Group, context: Context, input_: Fragment | None = None) -> Fragment:
+    """Return the fragment of a grouping, over ``input_`` where its input is placed already."""
     moves, estimator = context.moves, context.estimator
-    below = context.place(node.input)
+    below = context.place(node.input) if input_ is None else input_
     if not below.is_parallel or keys_within(below, node.keys):
         made = below.over(replace(node, input=below.node))
         return replace(made, spread=Spread.ONE) if made.spread is Spread.EVERY else made

@@ -69,7 +69,7 @@ def _ordered(node: Node, estimator: Estimator) -> Node:
 def _is_inner(node: Node) -> bool:
     if isinstance(node, Filter):
         return _is_inner(node.input)
-    return isinstance(node, Join) and node.kind is JoinKind.INNER
+    return isinstance(node, Join) and node.kind is JoinKind.INNER and not node.asof
 
 
 @dataclass(slots=True)
@@ -83,7 +83,7 @@ def _flatten(node: Node, graph: _Graph) -> None:
         case Filter(input=input_, conditions=conditions) if _is_inner(node):
             graph.predicates += conditions
             _flatten(input_, graph)
-        case Join(kind=JoinKind.INNER):
+        case Join(kind=JoinKind.INNER, asof=False):
             graph.predicates += (
                 Call(c.operator, (c.left, c.right), "BOOLEAN", "infix") for c in node.conditions
             )
