@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
+    "VOLATILE",
     "Aggregate",
     "Call",
     "Case",
@@ -34,9 +35,10 @@ __all__ = [
     "substitute",
 ]
 
-_VOLATILE = frozenset(
-    ('"random"', '"uuid"', '"gen_random_uuid"', '"uuidv4"', '"uuidv7"', '"nextval"', '"setseed"')
+VOLATILE = frozenset(
+    ("random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "error", "sleep_ms", "write_log")
 )
+"""Functions whose calls are not moved, repeated or left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def children(expression: Expression) -> Iterator[Expression]:
 
 def is_volatile(expression: Expression) -> bool:
     """Return whether two evaluations may differ."""
-    if isinstance(expression, Call) and expression.name in _VOLATILE:
+    if isinstance(expression, Call) and expression.name.strip('"') in VOLATILE:
         return True
     return any(is_volatile(child) for child in children(expression))
 

@@ -23,7 +23,7 @@ from starling_py.planner.expressions import Column, Expression, is_volatile
 if TYPE_CHECKING:
     from starling_py.operators.task import Partitioning
 
-__all__ = ["Draft", "Fragment", "Spread", "is_replicable"]
+__all__ = ["Draft", "Fragment", "Spread", "has_volatile_condition", "is_replicable"]
 
 
 class Spread(StrEnum):
@@ -86,6 +86,12 @@ class Draft:
         return self.outputs.index(partitioning)
 
 
+def has_volatile_condition(join: Join) -> bool:
+    """Return whether a join may find other matches when it runs again."""
+    sides = (side for c in join.conditions for side in (c.left, c.right))
+    return any(map(is_volatile, (*sides, *join.residual)))
+
+
 def is_replicable(node: Node) -> bool:
     """Return whether every task may compute the node for itself and get the same rows."""
     for part in walk(node):
@@ -107,6 +113,8 @@ def is_replicable(node: Node) -> bool:
             case TableCall():
                 pass
             case Join(kind=kind):
+                if has_volatile_condition(part):
+                    return False
                 if kind in (JoinKind.MARK, JoinKind.SINGLE, JoinKind.POSITIONAL):
                     return False
             case _:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import Condition, Join, JoinKind
 from starling_py.planner.clustering import acceptable, common_bounds, extents
-from starling_py.planner.expressions import Column, Expression
+from starling_py.planner.expressions import Column, Expression, is_volatile
 from starling_py.planner.fragments import Fragment, Spread, is_replicable
 from starling_py.planner.types import is_hashable
 
@@ -289,6 +289,9 @@ def _units(size: Relation) -> float:
 
 
 def _may_be_key(condition: Condition) -> bool:
+    # What partitions rows is computed once more where they are joined.
+    if is_volatile(condition.left) or is_volatile(condition.right):
+        return False
     return is_hashable(condition.left.type) and condition.left.type == condition.right.type
 
 
