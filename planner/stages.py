@@ -40,8 +40,9 @@ from starling_py.planner.algebra import (
 )
 from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.expressions import Column
+from starling_py.planner.fragments import Spread
 from starling_py.planner.remote import on_s3
-from starling_py.planner.sizing import Sizing, cut, whole_row_groups
+from starling_py.planner.sizing import Sizing, borders, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
 from starling_py.planner.tables import ColumnSource, TableColumn
@@ -80,6 +81,7 @@ def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[S
                 fallback=draft.fragment.alone,
                 composed=True,
                 keeps_join_order=estimator.knows_better(draft.fragment.node),
+                divisible=draft.fragment.spread in (Spread.SPLIT, Spread.HASHED),
             )
         )
     return tuple(stages)
@@ -130,9 +132,11 @@ def scan_read(
         # Two tasks that share a row group on S3 would both fetch all of it.
         within = sizing.options.tasks is not None and not on_s3(scan.table)
         splits = cut(kept, tasks, within_row_groups=within)
+        begins = borders(kept, splits)
         conditions: tuple[str, ...] = ()
     else:
         shares = share_of_ranges(scan, scan.cut, kept)
+        begins = ()
         splits = tuple(whole_row_groups(share.row_groups) for share in shares)
         conditions = tuple(share.condition for share in shares)
     # Constants of columns that are not read are not carried.
@@ -153,6 +157,7 @@ def scan_read(
         total,
         total - len(kept),
         conditions,
+        begins,
     )
 
 

@@ -35,7 +35,7 @@ from starling_py.planner.algebra import (
     Window,
     outputs,
 )
-from starling_py.planner.expressions import Column
+from starling_py.planner.expressions import Case, Column, Expression, Literal
 from starling_py.planner.selectivity import (
     GUESS,
     Relation,
@@ -114,7 +114,7 @@ class Estimator:
                 below = self.estimate(input_)
                 facts = {}
                 for item in items:
-                    column = behind(item.expression)
+                    column = behind(_chosen(item.expression))
                     known = below.columns.get(column.name) if column else None
                     facts[item.name] = known or unknown(item.column, below.rows)
                 return Relation(below.rows, facts)
@@ -268,6 +268,14 @@ def _groups(keys: Sequence[str], below: Relation) -> float:
 
 def _guessed(columns: Sequence[Column]) -> Relation:
     return Relation(_GUESS_ROWS, {c.name: unknown(c, _GUESS_ROWS) for c in columns})
+
+
+def _chosen(expression: Expression) -> Expression:
+    """Return the value of CASE WHEN … THEN value END, which has no others but NULL."""
+    match expression:
+        case Case(branches=((_, value),), otherwise=Literal(type='"NULL"')):
+            return value
+    return expression
 
 
 def _renamed(relation: Relation, old: tuple[Column, ...], new: tuple[Column, ...]) -> Relation:
