@@ -29,7 +29,7 @@ from starling_py.planner.literals import constant
 from starling_py.planner.states import FUNCTIONS
 from starling_py.planner.types import type_name
 
-__all__ = ["aggregate", "aggregate_name", "comparison", "expression", "order_keys"]
+__all__ = ["aggregate", "called_aggregate", "comparison", "expression", "order_keys"]
 
 Serialized = Mapping[str, Any]
 
@@ -251,12 +251,17 @@ def order_keys(serialized: Sequence[Serialized], row: Sequence[Expression]) -> t
     return tuple(keys)
 
 
-def aggregate_name(serialized: Serialized) -> str:
-    """Return the name of an aggregate function that its arguments describe in full."""
+def called_aggregate(
+    serialized: Serialized, row: Sequence[Expression]
+) -> tuple[str, tuple[Expression, ...]]:
+    """Return the name of an aggregate function, and the arguments that describe it in full."""
     name = str(serialized["qname"]["path"][-1])
-    if name not in _PLAIN_AGGREGATES:
+    if name not in _PLAIN_AGGREGATES and name not in _QUANTILES and name != "approx_quantile":
         raise CannotDistribute(f"aggregate {name}")
-    return name
+    arguments = _several(serialized["children"], row)
+    if name in _QUANTILES:
+        arguments = (arguments[0], _wanted_quantiles(serialized))
+    return name, arguments if name == "string_agg" else tuple(map(_typed, arguments))
 
 
 def aggregate(serialized: Serialized, row: Sequence[Expression]) -> Aggregate:
@@ -264,19 +269,14 @@ def aggregate(serialized: Serialized, row: Sequence[Expression]) -> Aggregate:
     kind = serialized["expression_class"]
     if kind != "BOUND_AGGREGATE":
         raise CannotDistribute(f"expression {kind} among aggregates")
-    name = str(serialized["qname"]["path"][-1])
-    if name not in _QUANTILES and name != "approx_quantile":
-        name = aggregate_name(serialized)
+    name, arguments = called_aggregate(serialized, row)
     if serialized["state_export"] != "NONE":
         raise CannotDistribute("exported aggregate state")
     condition = serialized["filter"]
     order = serialized["order_bys"]
-    arguments = _several(serialized["children"], row)
-    if name in _QUANTILES:
-        arguments = (arguments[0], _wanted_quantiles(serialized))
     return Aggregate(
         name,
-        arguments if name == "string_agg" else tuple(map(_typed, arguments)),
+        arguments,
         type_name(serialized["return_type"]),
         serialized["aggregate_type"] == "DISTINCT",
         None if condition is None else expression(condition, row),

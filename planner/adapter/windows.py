@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from starling_py.planner.adapter.expressions import aggregate_name, expression, order_keys
+from starling_py.planner.adapter.expressions import called_aggregate, expression, order_keys
 from starling_py.planner.adapter.groups import Computed
 from starling_py.planner.algebra import Node, Window
 from starling_py.planner.errors import CannotDistribute
@@ -72,12 +72,12 @@ def read_window(serialized: Serialized, node: Node, row: Row, names: Names) -> t
 def _call(serialized: Serialized, row: Row, partitions: tuple[Column, ...]) -> WindowCall:
     kind = serialized["type"]
     if kind == "WINDOW_AGGREGATE":
-        name = aggregate_name(serialized)
+        name, arguments = called_aggregate(serialized, row)
     elif kind in WINDOW_FUNCTIONS:
         name = WINDOW_FUNCTIONS[kind]
+        arguments = tuple(expression(child, row) for child in serialized["children"])
     else:
         raise CannotDistribute(f"window function {kind}")
-    arguments = tuple(expression(child, row) for child in serialized["children"])
     condition = serialized["filters"]
     order = order_keys(serialized["orders"], row)
     return WindowCall(
