@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from starling_py.planner.sizing import Sizing
     from starling_py.planner.statistics import Relation
 
-__all__ = ["Choice", "JoinPlacement", "Way"]
+__all__ = ["MAY_REPLICATE_LEFT", "MAY_REPLICATE_RIGHT", "Choice", "JoinPlacement", "Way"]
 
 _MAY_HASH = frozenset(JoinKind) - {JoinKind.MARK}
-_MAY_REPLICATE_RIGHT = frozenset(
+MAY_REPLICATE_RIGHT = frozenset(
     (
         JoinKind.INNER,
         JoinKind.LEFT,
@@ -47,7 +47,7 @@ _MAY_REPLICATE_RIGHT = frozenset(
         JoinKind.SINGLE,
     )
 )
-_MAY_REPLICATE_LEFT = frozenset((JoinKind.INNER, JoinKind.RIGHT))
+MAY_REPLICATE_LEFT = frozenset((JoinKind.INNER, JoinKind.RIGHT))
 _PRESERVES_LEFT = frozenset((JoinKind.LEFT, JoinKind.FULL, JoinKind.ANTI, JoinKind.SINGLE))
 _PRESERVES_RIGHT = frozenset((JoinKind.RIGHT, JoinKind.FULL))
 
@@ -123,11 +123,11 @@ class JoinPlacement:
             return [Choice(Way.IN_PLACE, 0.0)]
         ways = [self._gather()]
         kind = self.join.kind
-        if kind in _MAY_REPLICATE_RIGHT:
+        if kind in MAY_REPLICATE_RIGHT:
             ways.append(
                 self._replicate(Way.REPLICATE_RIGHT, self.right, self.right_size, self.left)
             )
-        if kind in _MAY_REPLICATE_LEFT:
+        if kind in MAY_REPLICATE_LEFT:
             ways.append(self._replicate(Way.REPLICATE_LEFT, self.left, self.left_size, self.right))
         if kind in _MAY_HASH:
             ways += [*self._hash(), *self._range()]
@@ -139,9 +139,9 @@ class JoinPlacement:
         if not left.is_parallel and not right.is_parallel:
             return True
         if right.spread is Spread.EVERY:
-            return self.join.kind in _MAY_REPLICATE_RIGHT
+            return self.join.kind in MAY_REPLICATE_RIGHT
         if left.spread is Spread.EVERY:
-            return self.join.kind in _MAY_REPLICATE_LEFT
+            return self.join.kind in MAY_REPLICATE_LEFT
         return False
 
     def _gather(self) -> Choice:

@@ -89,6 +89,7 @@ class Planner:
             roots=tuple(encode_path(root) for root in catalog.roots()),
             bind_seconds=bound_at - started,
             plan_seconds=time.perf_counter() - bound_at,
+            balance_rows=options.balance_rows,
         )
 
 

@@ -28,6 +28,7 @@ from starling_py.coordinator.messages import (
     WorkerLost,
 )
 from starling_py.coordinator.parts import halves, in_order
+from starling_py.coordinator.portions import Portion, portions
 from starling_py.coordinator.progress import Begun, Progress, StageProgress
 from starling_py.coordinator.specs import task_spec
 from starling_py.coordinator.transport import Transport
@@ -93,6 +94,7 @@ class _StageState:
     accepted: dict[int, TaskReport] = field(default_factory=dict)
     divided: list[int] = field(default_factory=list)
     begun: bool = False
+    portions: tuple[Portion, ...] | None = None
     complete: tuple[TaskReport, ...] = ()
 
     def reports(self) -> tuple[TaskReport, ...]:
@@ -282,6 +284,8 @@ class Scheduler:
         for state in self._stages.values():
             if state.open and not state.waits_for and not state.begun:
                 state.begun = True
+                known = {read: self.reports(read) for read in _reads(state.stage)}
+                state.portions = portions(self._plan, state.stage, known)
                 actions.append(StageReady(state.stage))
                 for number in state.open:
                     heapq.heappush(self._ready, (state.stage.id, number))
@@ -296,7 +300,8 @@ class Scheduler:
             return
         error.origin = self._origin(attempt)
         state = self._stages[attempt.stage]
-        if self._options.divides and error.code == TaskTimedOut.code:
+        divides = self._options.divides and state.portions is None
+        if divides and error.code == TaskTimedOut.code:
             parts = halves(self._plan, state.stage, attempt.task)
             if parts is not None:
                 state.divide(attempt.task, parts)
@@ -331,6 +336,7 @@ class Scheduler:
                 memory_limit=self._options.memory_limit,
                 deadline=until,
                 transport=self._options.transport,
+                portions=state.portions,
             )
             invoke = Invoke(spec)
             self._in_flight[invoke.attempt] = until
