@@ -8,6 +8,7 @@ import msgspec
 
 from starling_py.operators.task import (
     FileRange,
+    FileSink,
     InputColumn,
     Partitioning,
     ScanColumn,
@@ -104,7 +105,7 @@ class Stage(msgspec.Struct, frozen=True):
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
     one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
-    otherwise, or empty. ``composed`` and ``keeps_join_order`` are as in
+    otherwise, or empty. ``composed``, ``keeps_join_order`` and ``sink`` are as in
     :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could share
     its scan or its partitions in any other way, with the same answer.
     """
@@ -123,6 +124,7 @@ class Stage(msgspec.Struct, frozen=True):
     keeps_join_order: bool = False
     combining: Combining | None = None
     divisible: bool = False
+    sink: FileSink | None = None
 
 
 class ResultColumn(msgspec.Struct, frozen=True):

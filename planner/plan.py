@@ -8,12 +8,13 @@ from difflib import get_close_matches
 from itertools import count
 from typing import TYPE_CHECKING
 
-from starling_py.operators.plan import Estimate, Stage, StagePlan
+from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
 from starling_py.operators.quoting import encode_path
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound
 from starling_py.planner.combining import chosen_combiners
+from starling_py.planner.copying import Query
 from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
@@ -28,6 +29,7 @@ from starling_py.planner.sizing import PlanOptions, Sizing
 from starling_py.planner.source import Source, edited, transpile
 from starling_py.planner.stages import freeze
 from starling_py.planner.statistics import Estimator
+from starling_py.planner.storage import parquet_columns, plain_columns
 from starling_py.planner.types import unquoted
 from starling_py.planner.virtual import with_virtual_columns
 from starling_py.planner.whole import WholeStatement
@@ -35,6 +37,9 @@ from starling_py.planner.whole import WholeStatement
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starling_py.operators.task import SinkColumn
+    from starling_py.planner.copying import Copy
+    from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Catalog, Table
 
 __all__ = ["PlanOptions", "Planner"]
@@ -53,7 +58,63 @@ class Planner:
     def close(self) -> None:
         self._binder.close()
 
-    def plan(self, sql: str, catalog: Catalog, options: PlanOptions, query: str) -> StagePlan:
+    def read(self, sql: str, dialect: str = "duckdb") -> Statement:
+        """Return which kind of statement a text is, and its parts in DuckDB's SQL.
+
+        Raises
+        ------
+        SqlError
+            When it is not SQL, or a statement that is refused.
+        """
+        text = transpile(sql, dialect)
+        return self._binder.read(text, 0 if text == sql else None)
+
+    def describe(self, query: Query, catalog: Catalog, shown: str) -> list[tuple[object, ...]]:
+        """Return the rows of a DESCRIBE. No data is read.
+
+        Parameters
+        ----------
+        shown
+            The user's own text, for errors.
+        """
+        resolved, _ = self._bound(query, catalog, shown)
+        return self._binder.describe(resolved.text, resolved.tables)
+
+    def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a COPY.
+
+        Raises
+        ------
+        SqlError
+            When an option is wrong, or the files cannot carry a type.
+        """
+        parquet = copy.format == "parquet"
+        made = parquet_columns(columns) if parquet else plain_columns(columns)
+        stored = [ResultColumn(column.name, column.stored) for column in made]
+        passed = f", {copy.options.passed}" if copy.options.passed else ""
+        self._binder.check_copy(stored, f"FORMAT {copy.format}{passed}")
+        return made
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a new table. The first have other ``names``.
+
+        Raises
+        ------
+        SqlError
+            When names are wrong, or the files cannot carry a type.
+        """
+        return parquet_columns(self._binder.table_columns(columns, names), restored=True)
+
+    def plan(
+        self,
+        sql: str,
+        catalog: Catalog,
+        options: PlanOptions,
+        query: str,
+        part: Query | None = None,
+    ) -> StagePlan:
         """Return the plan of a statement.
 
         Parameters
@@ -64,6 +125,8 @@ class Planner:
             Where its tables come from.
         query
             The query's id.
+        part
+            The query in the statement that is to be planned, where :meth:`read` has found one.
 
         Raises
         ------
@@ -71,13 +134,10 @@ class Planner:
             When the statement is not SQL, names what does not exist, or is refused.
         """
         started = time.perf_counter()
-        duckdb_sql = transpile(sql, options.dialect)
-        source = self._binder.parse(duckdb_sql)
-        resolved = _resolve(source, catalog)
-        try:
-            bound = self._binder.bind(resolved.text, resolved.tables, sql)
-        except UnknownTable as error:
-            raise _with_nearest(error, source, catalog) from None
+        if part is None:
+            text = transpile(sql, options.dialect)
+            part = Query(text, 0 if text == sql else None)
+        resolved, bound = self._bound(part, catalog, sql)
         bound_at = time.perf_counter()
         stages = _stages(resolved, bound, Footers(self._facts), Sizing(options))
         return StagePlan(
@@ -91,6 +151,15 @@ class Planner:
             plan_seconds=time.perf_counter() - bound_at,
             balance_rows=options.balance_rows,
         )
+
+    def _bound(self, query: Query, catalog: Catalog, shown: str) -> tuple[_Resolved, Bound]:
+        source = self._binder.parse(query.text)
+        resolved = _resolve(source, catalog)
+        offset = query.offset if resolved.text == query.text else None
+        try:
+            return resolved, self._binder.bind(resolved.text, resolved.tables, shown, offset)
+        except UnknownTable as error:
+            raise _with_nearest(error, source, catalog) from None
 
 
 @dataclass(frozen=True, slots=True)

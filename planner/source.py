@@ -15,6 +15,7 @@ import msgspec
 from starling_py.operators.quoting import identifier
 from starling_py.planner.errors import SqlSyntaxError, Unsupported
 from starling_py.planner.pointing import pointed, syntax_error
+from starling_py.planner.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,10 +142,7 @@ def _refusal(connection: duckdb.DuckDBPyConnection, text: str) -> Unsupported:
     kind = _kind(connection, text)
     if several and kind == "SELECT":
         return Unsupported("one statement at a time, please")
-    hint = "Starling answers SELECT, VALUES, FROM and WITH."
-    if kind == "EXPLAIN":
-        hint = "`starling explain` shows the plan of a statement."
-    return Unsupported(f"{kind} statements are not supported", hint=hint)
+    return refusal(kind)
 
 
 def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
@@ -206,7 +204,7 @@ class _Collector:
 
     def _show(self, node: Mapping[str, Any]) -> None:
         name = str(node.get("table_name", "")).strip('"')
-        if node.get("show_type") in ("DESCRIBE", "SUMMARY") and name:
+        if node.get("show_type") in ("DESCRIBE", "SHOW", "SUMMARY") and name:
             self._tables[name] = None
             return
         raise Unsupported("SHOW is not supported", hint=_TABLES_HINT)

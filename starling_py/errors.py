@@ -7,6 +7,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     ├── DataError                the files of a table          (DatabaseError)
     │   ├── NoFiles              a path or pattern that matches no file
     │   ├── EmptyTable           a table's folder without Parquet files
+    │   ├── IncompleteTable      a table that is being written, or was damaged
     │   ├── AmbiguousTable       two sources of one table name
     │   ├── AccessDenied
     │   ├── UnreadableFile
@@ -21,6 +22,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── UnknownTable         with the nearest name
     │   ├── UnknownColumn        with the candidates
     │   ├── BindError            anything else that DuckDB's binder says
+    │   ├── TableExists          a new table of a name that is taken
     │   └── Unsupported          refused by name               (NotSupportedError)
     ├── TaskError                the run                       (OperationalError)
     │   ├── TaskFailed           the statement failed on its data
@@ -79,6 +81,7 @@ from starling_py.catalog.errors import (
     EmptyTable,
     EncryptedFile,
     HiveMismatch,
+    IncompleteTable,
     NoFiles,
     NotParquet,
     OutputError,
@@ -117,6 +120,7 @@ from starling_py.planner.errors import (
     BindError,
     SqlError,
     SqlSyntaxError,
+    TableExists,
     UnknownColumn,
     UnknownTable,
     Unsupported,
@@ -197,6 +201,7 @@ __all__ = [
     "FunctionTooSmall",
     "FunctionUnavailable",
     "HiveMismatch",
+    "IncompleteTable",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
@@ -224,6 +229,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "TableExists",
     "TaskError",
     "TaskFailed",
     "TaskTimedOut",

@@ -25,9 +25,9 @@ __all__ = [
     "is_query_id",
     "leftovers",
     "new_query_id",
+    "query_started",
     "scratch_location",
     "split_scratch",
-    "started",
 ]
 
 _QUERY = re.compile(r"[0-9a-f]{19}")
@@ -119,17 +119,17 @@ def leftovers(store: ObjectStore, older_than: float) -> Iterator[Leftover]:
             yield _leftover(query, keys, size)
         if folder != query:
             query, keys, size = folder, [], 0
-        if slash and _QUERY.fullmatch(folder) and started(folder) < latest:
+        if slash and is_query_id(folder) and query_started(folder) < latest:
             keys.append(info.key)
             size += info.size
     if keys:
         yield _leftover(query, keys, size)
 
 
-def started(query: str) -> float:
-    """Return when a query's id was made, in seconds since the epoch."""
+def query_started(query: str) -> float:
+    """Return when a query was planned, in seconds since the epoch."""
     return int(query[:_TIME_DIGITS], 16) / 1000
 
 
 def _leftover(query: str, keys: list[str], size: int) -> Leftover:
-    return Leftover(query, datetime.fromtimestamp(started(query), UTC), tuple(keys), size)
+    return Leftover(query, datetime.fromtimestamp(query_started(query), UTC), tuple(keys), size)

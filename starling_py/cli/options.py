@@ -60,7 +60,7 @@ def plan_options(command: _F) -> _F:
     command = click.option(
         "--function",
         metavar="NAME",
-        help="The function for --target lambda, by name or ARN.  [default: starling]",
+        help="The function for --target lambda, by name or ARN.  [default: starling-worker]",
     )(command)
     command = click.option(
         "--target",

@@ -193,9 +193,17 @@ def _say(run: QueryRun, output: Path | None) -> None:
     took = run.bind_seconds + run.plan_seconds + run.run_seconds
     what = count(run.rows, "row") + (f" to {output}" if output is not None else "")
     asked = run.requests
+    if not run.stages:
+        note(what)
+        return
     cost = ""
     if asked.requests:
         cost = f", {count(asked.requests, 'request')} for {dollars(request_dollars(asked))}"
+    if run.out_of_memory:
+        note(
+            f"the functions ran out of memory {count(run.out_of_memory, 'time')} before that, "
+            "with fewer tasks"
+        )
     note(
         f"{what} from {count(run.stages, 'stage')}, {count(run.tasks, 'task')}, "
         f"{size(run.shuffled_bytes)} shuffled, {seconds(took)}{cost}"

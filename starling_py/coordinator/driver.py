@@ -216,9 +216,10 @@ class Driver:
             return
         try:
             await in_thread(lambda: self._invoker.store.delete(keys))
-        except StarlingError:
-            # The answer, or the reason why there is none, matters more.
-            logging.getLogger(__name__).warning("%s … was not removed", keys[0], exc_info=True)
+        except StarlingError as error:
+            # The answer, or the reason why there is none, matters more. No traceback: it would
+            # name the bucket.
+            logging.getLogger(__name__).warning("%s … was not removed (%s)", keys[0], error.code)
         else:
             for attempt in attempts:
                 self._left.pop(attempt, None)

@@ -20,7 +20,7 @@ from starling_py.detached.state import Claim, Ending, Planned, Request, Saved
 from starling_py.detached.watch import Times, Watch
 from starling_py.events import Events
 from starling_py.invokers.functions import LambdaInvoker
-from starling_py.leftovers import started
+from starling_py.leftovers import query_started
 from starling_py.operators.failures import typed_error
 from starling_py.session import FUNCTION_ATTEMPTS
 from starling_py.shuffle.locations import open_location
@@ -202,7 +202,7 @@ class CoordinatorRun:
                         report for stage in planned.plan.stages for report in reports[stage.id]
                     ),
                     requests=before + driver.requests + own.snapshot(),
-                    seconds=time.time() - started(self._start.query),
+                    seconds=time.time() - query_started(self._start.query),
                     doublewrite=request.doublewrite,
                 )
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import signal
@@ -117,10 +118,14 @@ class LocalFunction:
         statistics.calls += 1
         statistics.in_flight += 1
         statistics.most_in_flight = max(statistics.most_in_flight, statistics.in_flight)
+        begun = time.perf_counter()
         try:
             return await self._call(payload, fault, request or str(uuid.uuid4()), tail=tail)
         finally:
             statistics.in_flight -= 1
+            # Loading the code is billed too.
+            took = (time.perf_counter() - begun) * _MILLISECONDS
+            statistics.billed += math.ceil(took) / _MILLISECONDS
 
     async def _call(self, payload: bytes, fault: str, request: str, *, tail: bool) -> Answered:
         begun = time.perf_counter()
