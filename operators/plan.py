@@ -81,7 +81,11 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
 
 
 class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
-    """A stage's read of output number ``output`` of the earlier stage ``stage``."""
+    """A stage's read of output number ``output`` of the earlier stage ``stage``.
+
+    The rows of a ``splittable`` partition may be divided among several tasks, if all of these read
+    the same partition of the stage's other inputs whole.
+    """
 
     name: str
     stage: int
@@ -89,6 +93,7 @@ class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
     delivery: Delivery
     columns: tuple[InputColumn, ...]
     reads: int = 1
+    splittable: bool = False
 
 
 StageInput = ScanRead | ExchangeRead
@@ -133,7 +138,8 @@ class StagePlan(msgspec.Struct, frozen=True):
     """A whole query: stages in dependency order (inputs have lower ids); the last is the answer.
 
     The answer is the concatenation, in task order, of output 0 of the last stage; its columns
-    correspond by position to ``result``.
+    correspond by position to ``result``. A stage that reads at least ``balance_rows`` through
+    exchanges gets partitions by their sizes where these are very different.
     """
 
     query: str
@@ -144,6 +150,7 @@ class StagePlan(msgspec.Struct, frozen=True):
     roots: tuple[str, ...]
     bind_seconds: float = 0.0
     plan_seconds: float = 0.0
+    balance_rows: int = 200_000
 
     @property
     def tasks(self) -> int:

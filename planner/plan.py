@@ -158,6 +158,7 @@ class Planner:
             roots=tuple(encode_path(root) for root in catalog.roots()),
             bind_seconds=bound_at - started,
             plan_seconds=time.perf_counter() - bound_at,
+            balance_rows=options.balance_rows,
         )
 
     def _bound(self, query: Query, catalog: Catalog, shown: str) -> tuple[_Resolved, Bound]:

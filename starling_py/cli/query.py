@@ -17,9 +17,10 @@ from starling_py.cli.options import (
     read_sql,
     sql_options,
 )
-from starling_py.cli.report import count, dollars, note, requests, seconds, size
+from starling_py.cli.report import count, dollars, note, requests, seconds, size, skew
 from starling_py.prices import PRICES, request_dollars
 from starling_py.shuffle.meter import RequestCounts
+from starling_py.skew import skewed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -232,7 +233,8 @@ def _say_more(run: QueryRun) -> None:
             f"({PRICES.region}, prices of {PRICES.date})"
         )
     for stage in run.plan.stages:
-        metrics = [report.metrics for report in run.reports if report.stage == stage.id]
+        reports = [report for report in run.reports if report.stage == stage.id]
+        metrics = [report.metrics for report in reports]
         rows_in, rows_out = sum(m.rows_in for m in metrics), sum(m.rows_out for m in metrics)
         slowest = max((m.seconds for m in metrics), default=0.0)
         note(
@@ -240,6 +242,9 @@ def _say_more(run: QueryRun) -> None:
             f"{rows_in:,} to {count(rows_out, 'row')}, "
             f"{size(sum(m.bytes_out for m in metrics))}, slowest {seconds(slowest)}"
         )
+        busiest = skewed(reports, run.plan.balance_rows)
+        if busiest is not None:
+            note(f"  {skew(busiest)}")
         asked = sum((m.requests for m in metrics), RequestCounts())
         if asked.requests:
             note(f"  {requests(asked)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import duckdb
@@ -198,3 +199,15 @@ def test_isolation(starling, shop, isolation):
     with oracle(shop) as connection:
         expected = connection.execute(SQL).fetchall()
     assert len(result.stdout.splitlines()) == len(expected) + 1, result.output
+
+
+def test_stats_name_the_task_that_has_most_rows(starling, tmp_path):
+    """Nothing can share the rows of one group that an aggregate needs together."""
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"""COPY (SELECT CASE WHEN i % 5 > 0 THEN 7 ELSE i % 97 END AS k, i % 1000 AS x
+            FROM range(260_000) AS t(i)) TO '{tmp_path}/t.parquet'"""
+        )
+    sql = f"SELECT k, median(x) FROM '{tmp_path}/t.parquet' GROUP BY k"
+    told = starling("query", sql, "--tasks", 3, "--stats").stderr
+    assert re.search(r"skewed: task \d read \d\d% of the rows", told), told
