@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
 from starling_py.operators.quoting import encode_path
-from starling_py.operators.task import InputColumn
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound
 from starling_py.planner.combining import chosen_combiners
 from starling_py.planner.copying import Query
-from starling_py.planner.distribute import distribute
+from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
@@ -28,11 +27,12 @@ from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
 from starling_py.planner.sizing import PlanOptions, Sizing
 from starling_py.planner.source import Source, edited, transpile
-from starling_py.planner.stages import freeze, whole_statement
+from starling_py.planner.stages import freeze
 from starling_py.planner.statistics import Estimator
 from starling_py.planner.storage import parquet_columns, plain_columns
 from starling_py.planner.types import unquoted
 from starling_py.planner.virtual import with_virtual_columns
+from starling_py.planner.whole import WholeStatement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -213,19 +213,20 @@ def _with_nearest(error: UnknownTable, source: Source, catalog: Catalog) -> Unkn
 def _stages(
     resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
 ) -> tuple[Stage, ...]:
+    whole = WholeStatement(resolved.text, bound.result, resolved.tables, footers, sizing)
     try:
         if bound.plan is None:
             raise CannotDistribute(bound.reason)
-        return _distributed(resolved, bound, footers, sizing)
+        return _distributed(resolved, bound, footers, sizing, whole)
     except CannotDistribute as unknown:
         reason = unknown.reason
     except RecursionError:
         reason = "the statement is nested too deeply"
-    return (_whole(resolved, bound.result, footers, sizing, reason, Estimate(rows=0.0, bytes=0.0)),)
+    return whole.fallback(bound.plan, reason)
 
 
 def _distributed(
-    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
+    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing, whole: WholeStatement
 ) -> tuple[Stage, ...]:
     names = Names()
     plan = adapt(bound.plan or {}, resolved.tables, names)
@@ -245,7 +246,7 @@ def _distributed(
     elif fits:
         relation = estimator.estimate(plan.root)
         estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
-        return (_whole(resolved, bound.result, footers, sizing, "", estimate),)
+        return (whole.stage(estimate),)
     stages = freeze(distribute(plan, estimator, footers, sizing, names), footers, sizing)
     return chosen_combiners(stages, sizing.options)
 
@@ -261,16 +262,3 @@ def _scanned_bytes(scans: Sequence[Scan], estimator: Estimator) -> float:
         facts = estimator.estimate(scan).columns.values()
         total += sum(f.rows for f in scan.table.files) * sum(fact.width for fact in facts)
     return total
-
-
-def _whole(
-    resolved: _Resolved,
-    result: Sequence[ResultColumn],
-    footers: Footers,
-    sizing: Sizing,
-    reason: str,
-    estimate: Estimate,
-) -> Stage:
-    columns = tuple(InputColumn(f"c{at}", column.type) for at, column in enumerate(result))
-    tables = tuple(resolved.tables.items())
-    return whole_statement(resolved.text, columns, tables, estimate, footers, sizing, reason)

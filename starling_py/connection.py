@@ -71,7 +71,7 @@ def connect(
     target
         ``"local"`` runs tasks on this machine, ``"lambda"`` in a function on AWS Lambda.
     function
-        The name or ARN of that function; by default ``starling``.
+        The name or ARN of that function; by default ``starling-worker``.
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners

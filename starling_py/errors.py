@@ -41,6 +41,10 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── FunctionThrottled    too many calls at once, for too long
     │   ├── FunctionUnavailable  no useful answer, however often it was called
     │   └── BadInvocation        a call that no client of its version makes
+    ├── DetachedError            a query that runs by itself   (OperationalError)
+    │   ├── QueryUnknown         no such query below this scratch
+    │   ├── QueryRunning         it has not ended yet
+    │   └── CoordinatorLost      its coordinators end, and it gets no further
     ├── DeployError              workers come and go           (OperationalError)
     │   ├── WheelsMissing        no wheels for the function's platform
     │   ├── BundleTooLarge       more than a function may have
@@ -95,6 +99,12 @@ from starling_py.deploy.errors import (
     StackBusy,
     StackFailed,
     WheelsMissing,
+)
+from starling_py.detached.errors import (
+    CoordinatorLost,
+    DetachedError,
+    QueryRunning,
+    QueryUnknown,
 )
 from starling_py.operators.errors import (
     BadParquet,
@@ -167,6 +177,7 @@ __all__ = [
     "BundleTooLarge",
     "Cancelled",
     "ClockSkew",
+    "CoordinatorLost",
     "CorruptObject",
     "CredentialsExpired",
     "CredentialsMissing",
@@ -174,6 +185,7 @@ __all__ = [
     "DatabaseError",
     "DeployDenied",
     "DeployError",
+    "DetachedError",
     "EmptyTable",
     "EncryptedFile",
     "Error",
@@ -205,6 +217,8 @@ __all__ = [
     "OutOfMemory",
     "OutputError",
     "ProgrammingError",
+    "QueryRunning",
+    "QueryUnknown",
     "SchemaMismatch",
     "SqlError",
     "SqlSyntaxError",

@@ -45,6 +45,11 @@ def new_query_id(random: str) -> str:
     return f"{time.time_ns() // 1_000_000:0{_TIME_DIGITS}x}{random[:8]}"
 
 
+def is_query_id(text: str) -> bool:
+    """Return whether a text has the form of :func:`new_query_id`."""
+    return _QUERY.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Leftover:
     """The objects of one query. ``started`` is when the query was planned."""
@@ -119,11 +124,6 @@ def leftovers(store: ObjectStore, older_than: float) -> Iterator[Leftover]:
             size += info.size
     if keys:
         yield _leftover(query, keys, size)
-
-
-def is_query_id(text: str) -> bool:
-    """Return whether a text has the form of a query's id."""
-    return _QUERY.fullmatch(text) is not None
 
 
 def query_started(query: str) -> float:

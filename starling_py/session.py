@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import UsageError
+from starling_py.config import MOST_TASKS
 from starling_py.interruption import told
 from starling_py.leftovers import check_bucket, new_query_id, scratch_location
+from starling_py.operators.errors import OutOfMemory
 from starling_py.planner.errors import UnknownTable
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
@@ -36,11 +38,23 @@ if TYPE_CHECKING:
     from starling_py.planner.tables import TableColumn
     from starling_py.shuffle.meter import RequestCounts
 
-__all__ = ["QueryRun", "Session", "TableInfo", "new_id", "summary"]
+__all__ = [
+    "FUNCTION_ATTEMPTS",
+    "SECONDS",
+    "QueryRun",
+    "Session",
+    "TableInfo",
+    "new_id",
+    "summary",
+]
 
+SECONDS = 86_400.0
+"""That a query may take."""
 _ATTEMPTS = 2
-_FUNCTION_ATTEMPTS = 4
+FUNCTION_ATTEMPTS = 4
 """Functions are lost more often than workers of this machine."""
+_FINER = 3
+"""So often a query that runs out of memory in functions is planned again with twice the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,9 @@ class QueryRun:
     ``shuffled_bytes`` went from stage to stage. ``requests`` are those to object stores: of
     planning (listings and footers, ``planning_requests``) and of the run. ``peak_rss`` holds each
     worker's name and its largest resident memory in bytes; ``reports`` are in the order of stages
-    and tasks. Seconds are wall-clock but for ``cpu_seconds``.
+    and tasks. Seconds are wall-clock but for ``cpu_seconds``. All that is of the run that gave the
+    answer; ``out_of_memory`` is how many with fewer tasks went before it, in functions that had
+    too little memory for them.
     """
 
     query: str
@@ -68,6 +84,7 @@ class QueryRun:
     cpu_seconds: float
     peak_rss: tuple[tuple[str, int], ...]
     reports: tuple[TaskReport, ...]
+    out_of_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +200,23 @@ class Session:
             self._planner = Planner()
         return self._planner
 
-    def _plan(self, sql: str, part: Query | None) -> StagePlan:
+    def _plan(self, sql: str, part: Query | None, finer: int | None = None) -> StagePlan:
         from starling_py.planner.plan import PlanOptions
 
         _check_text(sql)
         config = self.config
         workers, cores, memory = self._resources()
         options = PlanOptions(
-            tasks=config.tasks,
+            tasks=finer or config.tasks,
             workers=workers,
             cores=cores,
             memory=memory,
             shuffle=config.shuffle,
             remote_shuffle=config.scratch is not None,
         )
+        if finer:
+            # Nor is a guess at the number of groups a reason any more to have one task merge them.
+            options = replace(options, few_groups=0)
         # One at a time: the plan has to see one state of the files.
         with self._planning, told(), self._tables_hinted():
             planner = self._planned_by()
@@ -217,12 +237,13 @@ class Session:
         config = self.config
         if config.target == "local":
             return config.workers, config.cores, config.memory
-        facts = self._client().facts()
+        facts = self.function().facts()
         workers = min(config.workers, facts.concurrency)
         threads = function_threads(facts.memory >> 20)
         return workers, workers * threads, workers * facts.memory
 
-    def _client(self) -> FunctionClient:
+    def function(self) -> FunctionClient:
+        """Return the function that runs tasks."""
         from starling_py.invokers.function_client import FunctionClient
 
         with self._lock:
@@ -255,7 +276,22 @@ class Session:
             from starling_py.statements import run_statement
 
             return run_statement(self, sql, statement)
-        return self.run_plan(plan, planning.snapshot())
+        asked = planning.snapshot()
+        plans = [plan]
+        while True:
+            try:
+                ran = self.ran(plan)
+                break
+            except OutOfMemory as error:
+                with metered() as planning:
+                    finer = self._finer(sql, statement, plans, error.origin.stage)
+                if finer is None:
+                    raise
+                plan = finer
+                plans.append(plan)
+                asked += planning.snapshot()
+        run = summary(plan, ran, ran.table.num_rows, asked, len(plans) - 1)
+        return self.opened(plan, ran.table, run)
 
     def run_plan(self, plan: StagePlan, planning: RequestCounts) -> tuple[Result, QueryRun]:
         """Run a plan, and return its answer. ``planning`` is what planning asked of stores."""
@@ -278,6 +314,23 @@ class Session:
         with _hinted():
             return engine.run(plan)
 
+    def _finer(
+        self, sql: str, part: Query, plans: Sequence[StagePlan], failed: int | None
+    ) -> StagePlan | None:
+        """Return a plan with more tasks for the stage that has failed, if there is one."""
+        if self.config.target != "lambda" or self.config.tasks or len(plans) > _FINER:
+            return None
+        last = plans[-1]
+        tasks = 2 * max(stage.tasks for stage in last.stages)
+        found = self._plan(sql, part, min(tasks, MOST_TASKS))
+        if len(found.stages) != len(last.stages):
+            return found
+        more = any(
+            new.tasks > old.tasks and failed in (None, old.id)
+            for old, new in zip(last.stages, found.stages, strict=True)
+        )
+        return found if more else None
+
     def _start(self) -> Engine:
         from starling_py.engine import Engine, EngineOptions
 
@@ -293,9 +346,10 @@ class Session:
             objects=objects,
             access=self._access,
             doublewrite=config.doublewrite,
+            seconds=SECONDS,
             # Planning has asked it what it is like.
             function=self._function,
-            attempts=_ATTEMPTS if self._function is None else _FUNCTION_ATTEMPTS,
+            attempts=_ATTEMPTS if self._function is None else FUNCTION_ATTEMPTS,
         )
         return Engine(options, self._listeners)
 
@@ -343,7 +397,10 @@ def new_id() -> str:
     return new_query_id(uuid.uuid4().hex)
 
 
-def summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts) -> QueryRun:
+def summary(
+    plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts, out_of_memory: int = 0
+) -> QueryRun:
+    """Return what a query took, with the requests of its planning."""
     metrics = ran.metrics
     return QueryRun(
         query=plan.query,
@@ -361,4 +418,5 @@ def summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts)
         cpu_seconds=metrics.cpu_seconds,
         peak_rss=tuple(sorted(metrics.peak_rss.items())),
         reports=ran.reports,
+        out_of_memory=out_of_memory,
     )

@@ -18,7 +18,7 @@ import pytest
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.bind import Binder
 from starling_py.planner.describe import describe_plan, describe_stages
-from starling_py.planner.distribute import distribute
+from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.footers import Footers
 from starling_py.planner.names import Names
 from starling_py.planner.plan import PlanOptions
