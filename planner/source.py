@@ -1,7 +1,7 @@
 """The user's text: which statement it is, which tables and files it names, where an error points.
 
 DuckDB's own parser reads DuckDB's SQL (``json_serialize_sql`` gives its tree with positions in
-bytes); sqlglot turns other dialects into it.
+bytes).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import msgspec
 
 from starling_py.operators.quoting import identifier
 from starling_py.planner.errors import SqlSyntaxError, Unsupported
-from starling_py.planner.pointing import pointed, syntax_error
+from starling_py.planner.pointing import syntax_error
 from starling_py.planner.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["FileCall", "Source", "Star", "edited", "parse", "transpile"]
+__all__ = ["FileCall", "Source", "Star", "edited", "parse"]
 
 _FILE_FUNCTIONS = frozenset(("read_parquet", "parquet_scan"))
 _SYSTEM_SCHEMAS = frozenset(("information_schema", "pg_catalog"))
@@ -84,41 +84,6 @@ class Source:
     stars: tuple[Star, ...]
     names_virtual: tuple[str, ...]
     names_row_id: bool
-
-
-def transpile(text: str, dialect: str) -> str:
-    """Return the statement in DuckDB's dialect.
-
-    Raises
-    ------
-    SqlSyntaxError
-        With line, column and caret, when it is not SQL of ``dialect``.
-    Unsupported
-        When a construct has no equivalent, or sqlglot does not know the dialect.
-    """
-    if dialect == "duckdb":
-        return text
-    import sqlglot
-    from sqlglot.errors import ErrorLevel, ParseError, TokenError, UnsupportedError
-
-    try:
-        made = sqlglot.transpile(
-            text, read=dialect, write="duckdb", unsupported_level=ErrorLevel.RAISE
-        )
-    except ParseError as error:
-        first = error.errors[0] if error.errors else {}
-        line, column = int(first.get("line") or 1), int(first.get("col") or 1)
-        what = str(first.get("description") or error)
-        raise SqlSyntaxError(pointed(text, what, line, column)) from None
-    except TokenError as error:
-        raise SqlSyntaxError(str(error).splitlines()[0]) from None
-    except UnsupportedError as error:
-        raise Unsupported(f"{dialect}: {str(error).splitlines()[0]}") from None
-    except ValueError as error:
-        raise Unsupported(str(error).splitlines()[0]) from None
-    if len(made) != 1:
-        raise Unsupported("one statement at a time, please")
-    return made[0]
 
 
 def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Source:

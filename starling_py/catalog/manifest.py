@@ -6,13 +6,14 @@ query where Parquet has none for them. Files that it does not name are none of t
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from starling_py.catalog.errors import DataError, IncompleteTable, NoFiles
+from starling_py.catalog.errors import AccessDenied, DataError, IncompleteTable, NoFiles
 from starling_py.catalog.hive import fold
 from starling_py.catalog.listing import Listed, listed_file
 
@@ -105,6 +106,10 @@ def files_of_manifest(folder: str, shown: str, table: str) -> Found | None:
         data = Path(folder, MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        if not os.access(folder, os.R_OK | os.X_OK):
+            return None  # whoever lists the folder says so
+        raise AccessDenied(f"cannot read {shown}/{MANIFEST}: permission denied") from error
     except OSError as error:
         raise DataError(f"cannot read {shown}/{MANIFEST}: {error.strerror}") from error
     manifest = decoded(data, shown)

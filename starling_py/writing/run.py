@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starling_py.catalog.errors import OutputError
+from starling_py.catalog.errors import OutputError, UsageError
 from starling_py.operators.task import FileSink
 from starling_py.planner.copying import Copy, Query
 from starling_py.planner.errors import TableExists, UnknownTable, Unsupported
@@ -56,6 +56,7 @@ def copy_plan(session: Session, sql: str, copy: Copy) -> StagePlan:
 
 
 def _copy_plan(session: Session, sql: str, copy: Copy, target: Target) -> StagePlan:
+    _check_reach(session, target.folder)
     extension, format_ = copy.extension, copy.format
     plan = session.plan(sql, copy.query)
     sink = FileSink(
@@ -121,6 +122,7 @@ def table_plan(session: Session, sql: str, create: CreateTable) -> StagePlan:
 
 
 def _table_plan(session: Session, sql: str, create: CreateTable, folder: Folder) -> StagePlan:
+    _check_reach(session, folder)
     query = create.query
     if not create.rows:
         query = Query(f"FROM ({query.text}\n) LIMIT 0", None)
@@ -182,6 +184,13 @@ def drop(session: Session, statement: DropTable) -> None:
     if manifest is None:
         raise _not_ours("drop", name)
     drop_table(folder, name, f"{STAGING}{new_id()}", manifest)
+
+
+def _check_reach(session: Session, folder: Folder) -> None:
+    if folder.root and session.config.target != "local":
+        raise UsageError(
+            "functions cannot write to this machine", hint="Name a target on S3: s3://bucket/prefix"
+        )
 
 
 def _not_ours(verb: str, name: str) -> Unsupported:
