@@ -12,6 +12,7 @@ from starling_py.operators.task import (
     Partitioning,
     ScanColumn,
     Setting,
+    Variables,
 )
 
 __all__ = [
@@ -97,7 +98,7 @@ class Stage(msgspec.Struct, frozen=True):
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
     one stage and has the same partitions. ``fallback`` is why it could not be distributed, or
-    empty. ``composed`` and ``keeps_join_order`` are as in
+    empty. ``composed``, ``keeps_join_order`` and ``variables`` are as in
     :class:`~starling_py.operators.task.TaskSpec`.
     """
 
@@ -114,6 +115,7 @@ class Stage(msgspec.Struct, frozen=True):
     composed: bool = False
     keeps_join_order: bool = False
     combining: Combining | None = None
+    variables: Variables | None = None
 
 
 class ResultColumn(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from starling_py.operators.task import (
     TaskReport,
     TaskSpec,
 )
+from starling_py.operators.variables import bound_variables
 from starling_py.shuffle.errors import Origin, StarlingError
 from starling_py.shuffle.format import Producer
 from starling_py.shuffle.meter import metered
@@ -107,6 +108,7 @@ def _attempt(
             with (
                 instance.prepared(spec) as connection,
                 stand_ins(spec, instance, buckets, check) as local,
+                bound_variables(connection, spec.variables),
             ):
                 work = _Work(local, store, instance, connection, check, watch)
                 partitions = work.partitions()

@@ -31,6 +31,7 @@ __all__ = [
     "TaskMetrics",
     "TaskReport",
     "TaskSpec",
+    "Variables",
 ]
 
 
@@ -158,6 +159,17 @@ class Setting(msgspec.Struct, frozen=True):
     value: str
 
 
+class Variables(msgspec.Struct, frozen=True):
+    """Session variables that a statement reads with ``getvariable``.
+
+    ``data`` is an Arrow IPC stream of one row in DuckDB's lossless form, with a column for each
+    variable; ``columns`` are their names and DuckDB types.
+    """
+
+    columns: tuple[InputColumn, ...]
+    data: bytes
+
+
 class TaskSpec(msgspec.Struct, frozen=True):
     """Everything that a worker needs to know.
 
@@ -198,6 +210,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
     codec: Codec = "none"
     inline_limit: int = 0
     doublewrite: bool = False
+    variables: Variables | None = None
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):

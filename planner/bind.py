@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,11 +30,13 @@ from starling_py.planner.pointing import point_at, syntax_error
 from starling_py.planner.source import Source, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from starling_py.operators.task import Variables
+    from starling_py.planner.parameters import Given, Parameters
     from starling_py.planner.tables import Table
 
-__all__ = ["SESSION_SETTINGS", "Binder"]
+__all__ = ["SESSION_SETTINGS", "Binder", "Statement"]
 
 SESSION_SETTINGS = (
     "TimeZone",
@@ -73,6 +76,8 @@ class Binder:
                 "threads": 1,
             }
         )
+        # Values of parameters go to workers as Arrow data.
+        self._connection.execute("SET arrow_lossless_conversion = true")
         names = self._connection.execute("SELECT name FROM duckdb_optimizers()").fetchall()
         off = ",".join(sorted(name for (name,) in names if name not in _OPTIMIZERS))
         self._connection.execute(f"SET disabled_optimizers = '{off}'")
@@ -87,18 +92,27 @@ class Binder:
         with self._lock:
             self._connection.close()
 
-    def parse(self, text: str) -> Source:
+    def parse(self, text: str, parameters: Parameters = ()) -> Source:
         """Return what the text names (see :func:`starling_py.planner.source.parse`)."""
         with self._lock:
-            return parse(self._connection, text)
+            return parse(self._connection, text, parameters)
 
-    def bind(self, text: str, tables: Mapping[str, Table], shown: str) -> Bound:
+    def variables(self, given: Given) -> Variables:
+        """Return the values of parameters as a worker takes them."""
+        with self._lock:
+            return given.variables(self._connection)
+
+    def bind(
+        self, statement: Statement, tables: Mapping[str, Table], shown: str, given: Given | None
+    ) -> Bound:
         """Bind a statement against empty tables of these schemas.
 
         Parameters
         ----------
-        text
-            DuckDB SQL that names tables by the keys of ``tables``.
+        statement
+            Names tables by the keys of ``tables``.
+        given
+            The values of its parameters.
         shown
             The user's own text, for errors.
 
@@ -107,21 +121,32 @@ class Binder:
         SqlError
             What DuckDB's parser or binder says, with line, column and caret.
         """
-        with self._lock:
+        with self._lock, self._session(given) as session:
             self._make_tables(tables)
             try:
-                serialized = self._serialize(text)
+                serialized = _serialize(session, statement.text)
             except CannotDistribute as unreadable:
-                return Bound(self._describe(text, shown), None, unreadable.reason)
+                return Bound(_describe(session, statement, shown, given), None, unreadable.reason)
             except RecursionError:
-                return Bound(self._describe(text, shown), None, "the plan is nested too deeply")
+                reason = "the plan is nested too deeply"
+                return Bound(_describe(session, statement, shown, given), None, reason)
             if serialized["error"] and serialized["error_type"] in _USERS_FAULT:
-                raise _sql_error(serialized, shown, text == shown)
-            result = self._describe(text, shown)
+                raise _sql_error(serialized, shown, statement.origin)
+            result = _describe(session, statement, shown, given)
         if serialized["error"]:
             reason = str(serialized["error_message"]).splitlines()[0]
             return Bound(result, None, f"DuckDB cannot serialize the plan: {reason}")
         return Bound(result, serialized["plans"][0], "")
+
+    @contextmanager
+    def _session(self, given: Given | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a session of the instance, of its own where there are variables in it."""
+        if given is None:
+            yield self._connection
+            return
+        with closing(self._connection.cursor()) as session:
+            given.set_in(session)
+            yield session
 
     def _make_tables(self, tables: Mapping[str, Table]) -> None:
         for name, table in tables.items():
@@ -133,21 +158,45 @@ class Binder:
             self._connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} ({columns})")
             self._schemas[name] = schema
 
-    def _serialize(self, text: str) -> dict[str, Any]:
-        row = self._connection.execute(_SERIALIZE, [text]).fetchone()
-        return decode_plan(cast("tuple[str]", row)[0])
 
-    def _describe(self, text: str, shown: str) -> tuple[ResultColumn, ...]:
-        try:
-            rows = self._connection.execute(f"DESCRIBE {text}").fetchall()
-        except duckdb.PermissionException as error:
-            first = str(error).splitlines()[0]
-            raise BindError(first, hint="Starling reads Parquet files only.") from None
-        except duckdb.Error as error:
-            raise BindError(str(error).split("\n\nLINE", maxsplit=1)[0]) from None
-        if not rows:
-            raise BindError(f"no result columns: {shown[:60]}")
-        return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """DuckDB SQL to bind.
+
+    Parameters
+    ----------
+    text
+        Reads its parameters' values from variables.
+    described
+        The same with parameters, after which DuckDB names columns.
+    origin
+        Where in the user's text a byte of ``text`` comes from, if that is known.
+    """
+
+    text: str
+    described: str
+    origin: Callable[[int], int | None]
+
+
+def _serialize(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+    row = connection.execute(_SERIALIZE, [text]).fetchone()
+    return decode_plan(cast("tuple[str]", row)[0])
+
+
+def _describe(
+    connection: duckdb.DuckDBPyConnection, statement: Statement, shown: str, given: Given | None
+) -> tuple[ResultColumn, ...]:
+    values = {} if given is None else dict(given.values)
+    try:
+        rows = connection.execute(f"DESCRIBE {statement.described}", values).fetchall()
+    except duckdb.PermissionException as error:
+        first = str(error).splitlines()[0]
+        raise BindError(first, hint="Starling reads Parquet files only.") from None
+    except duckdb.Error as error:
+        raise BindError(str(error).split("\n\nLINE", maxsplit=1)[0]) from None
+    if not rows:
+        raise BindError(f"no result columns: {shown[:60]}")
+    return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +228,14 @@ def decode_plan(text: str) -> dict[str, Any]:
             raise CannotDistribute(f"the serialized plan is no JSON: {error}") from None
 
 
-def _sql_error(error: Mapping[str, Any], shown: str, same_text: bool) -> SqlError:
+def _sql_error(
+    error: Mapping[str, Any], shown: str, origin: Callable[[int], int | None]
+) -> SqlError:
     if error["error_type"] in ("parser", "syntax"):
         return syntax_error(shown, error)
     message = str(error["error_message"])
-    # Positions in a text that was edited do not fit the user's.
-    pointed = point_at(shown, message, error.get("position") if same_text else None)
+    position = error.get("position")
+    pointed = point_at(shown, message, None if position is None else origin(int(position)))
     match error.get("error_subtype"):
         case "MISSING_ENTRY" if error.get("type") == "Table":
             return UnknownTable(pointed)

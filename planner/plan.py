@@ -8,14 +8,17 @@ from difflib import get_close_matches
 from itertools import count
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
 from starling_py.operators.quoting import encode_path
 from starling_py.operators.task import InputColumn
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
-from starling_py.planner.bind import Binder, Bound
+from starling_py.planner.bind import Binder, Bound, Statement
 from starling_py.planner.combining import chosen_combiners
 from starling_py.planner.distribute import distribute
+from starling_py.planner.edits import edited
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
@@ -26,15 +29,17 @@ from starling_py.planner.rules.prune_columns import prune_columns
 from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
 from starling_py.planner.sizing import PlanOptions, Sizing
-from starling_py.planner.source import Source, edited, transpile
+from starling_py.planner.source import Source, transpile
 from starling_py.planner.stages import freeze, whole_statement
 from starling_py.planner.statistics import Estimator
 from starling_py.planner.types import unquoted
 from starling_py.planner.virtual import with_virtual_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from starling_py.operators.task import Variables
+    from starling_py.planner.parameters import Parameters
     from starling_py.planner.tables import Catalog, Table
 
 __all__ = ["PlanOptions", "Planner"]
@@ -53,7 +58,14 @@ class Planner:
     def close(self) -> None:
         self._binder.close()
 
-    def plan(self, sql: str, catalog: Catalog, options: PlanOptions, query: str) -> StagePlan:
+    def plan(
+        self,
+        sql: str,
+        catalog: Catalog,
+        options: PlanOptions,
+        query: str,
+        parameters: Parameters = (),
+    ) -> StagePlan:
         """Return the plan of a statement.
 
         Parameters
@@ -64,6 +76,8 @@ class Planner:
             Where its tables come from.
         query
             The query's id.
+        parameters
+            The values of the statement's parameters, as DuckDB's Python client takes them.
 
         Raises
         ------
@@ -72,10 +86,13 @@ class Planner:
         """
         started = time.perf_counter()
         duckdb_sql = transpile(sql, options.dialect)
-        source = self._binder.parse(duckdb_sql)
-        resolved = _resolve(source, catalog)
+        source = self._binder.parse(duckdb_sql, parameters)
+        resolved = _resolve(source, catalog, self._binder)
+        # Of a text in another dialect it is not known which word became which.
+        origin = resolved.origin if duckdb_sql == sql else _unknown
+        statement = Statement(resolved.text, resolved.described, origin)
         try:
-            bound = self._binder.bind(resolved.text, resolved.tables, sql)
+            bound = self._binder.bind(statement, resolved.tables, sql, source.given)
         except UnknownTable as error:
             raise _with_nearest(error, source, catalog) from None
         bound_at = time.perf_counter()
@@ -94,13 +111,23 @@ class Planner:
 
 @dataclass(frozen=True, slots=True)
 class _Resolved:
-    """The statement over table names that the binder and a worker know."""
+    """The statement over table names that the binder and a worker know.
+
+    It reads the values of parameters from ``variables``; ``described`` still has the parameters.
+    """
 
     text: str
+    described: str
+    origin: Callable[[int], int]
     tables: dict[str, Table]
+    variables: Callable[[], Variables | None]
 
 
-def _resolve(source: Source, catalog: Catalog) -> _Resolved:
+def _unknown(_: int) -> None:
+    return None
+
+
+def _resolve(source: Source, catalog: Catalog, binder: Binder) -> _Resolved:
     """Find the tables and files that a statement names, and put names in the place of files."""
     found: dict[str, Table] = {}
     for name in source.tables:
@@ -120,7 +147,17 @@ def _resolve(source: Source, catalog: Catalog) -> _Resolved:
     virtual = tuple(name for name in source.names_virtual if name not in own)
     tables = {name: with_virtual_columns(table, virtual) for name, table in found.items()}
     hiding = frozenset(found) - frozenset(names) | {""}
-    return _Resolved(edited(source, tuple(names), virtual, hiding), tables)
+    given = source.given
+    described = made = edited(source, tuple(names), virtual, hiding)
+    if given is not None:
+        made = edited(source, tuple(names), virtual, hiding, given.spelled())
+    return _Resolved(
+        made.text,
+        described.text,
+        made.origin,
+        tables,
+        lambda: None if given is None else binder.variables(given),
+    )
 
 
 def _is_path(name: str) -> bool:
@@ -204,4 +241,5 @@ def _whole(
 ) -> Stage:
     columns = tuple(InputColumn(f"c{at}", column.type) for at, column in enumerate(result))
     tables = tuple(resolved.tables.items())
-    return whole_statement(resolved.text, columns, tables, estimate, footers, sizing, reason)
+    stage = whole_statement(resolved.text, columns, tables, estimate, footers, sizing, reason)
+    return structs.replace(stage, variables=resolved.variables())

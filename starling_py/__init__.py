@@ -63,7 +63,7 @@ apilevel = "2.0"
 threadsafety = 2
 """Threads may share the module and connections."""
 paramstyle = "qmark"
-"""Statements take no parameters yet."""
+"""``?``; ``$1``, ``$name`` and ``:name`` too."""
 
 _HOMES = {
     "Connection": "starling_py.connection",

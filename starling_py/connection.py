@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from starling_py.events import Listener
     from starling_py.operators.plan import StagePlan
+    from starling_py.planner.parameters import Parameters
     from starling_py.results import Result
     from starling_py.shuffle.s3_options import S3Options
 
@@ -131,13 +132,13 @@ class Connection:
         self._cursors.add(cursor)
         return cursor
 
-    def execute(self, sql: str) -> Cursor:
+    def execute(self, sql: str, parameters: Parameters | None = None) -> Cursor:
         """Run a statement in a new cursor and return the cursor."""
-        return self.cursor().execute(sql)
+        return self.cursor().execute(sql, parameters)
 
-    def explain(self, sql: str) -> StagePlan:
+    def explain(self, sql: str, parameters: Parameters | None = None) -> StagePlan:
         """Return the plan of a statement, without running it."""
-        return self._session.plan(sql)
+        return self._session.plan(sql, () if parameters is None else parameters)
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""
@@ -187,8 +188,14 @@ class Cursor:
         """The connection that the cursor is of."""
         return self._connection
 
-    def execute(self, sql: str) -> Cursor:
+    def execute(self, sql: str, parameters: Parameters | None = None) -> Cursor:
         """Run a statement to its end and return the cursor, which holds the answer.
+
+        Parameters
+        ----------
+        parameters
+            Values for ``?`` and ``$1`` in their order, or for ``$name`` and ``:name`` by name.
+            DuckDB types them as its own Python client does.
 
         Raises
         ------
@@ -198,7 +205,7 @@ class Cursor:
         if self._closed:
             raise UsageError("the cursor is closed")
         self._drop()
-        self._result, self._run = self._session.run(sql)
+        self._result, self._run = self._session.run(sql, () if parameters is None else parameters)
         return self
 
     @property

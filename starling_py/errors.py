@@ -21,6 +21,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── UnknownTable         with the nearest name
     │   ├── UnknownColumn        with the candidates
     │   ├── BindError            anything else that DuckDB's binder says
+    │   ├── ParameterError       values that do not fit the statement's parameters
     │   └── Unsupported          refused by name               (NotSupportedError)
     ├── TaskError                the run                       (OperationalError)
     │   ├── TaskFailed           the statement failed on its data
@@ -105,6 +106,7 @@ from starling_py.operators.errors import (
 )
 from starling_py.planner.errors import (
     BindError,
+    ParameterError,
     SqlError,
     SqlSyntaxError,
     UnknownColumn,
@@ -199,6 +201,7 @@ __all__ = [
     "Origin",
     "OutOfMemory",
     "OutputError",
+    "ParameterError",
     "ProgrammingError",
     "SchemaMismatch",
     "SqlError",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import TaskReport
+    from starling_py.planner.parameters import Parameters
     from starling_py.planner.plan import Planner
     from starling_py.planner.tables import TableColumn
     from starling_py.shuffle.meter import RequestCounts
@@ -119,11 +120,11 @@ class Session:
             return TableInfo(name, error=UsageError("the table vanished"))
         return TableInfo(table.name, table.columns, len(table.files), table.rows, table.bytes)
 
-    def plan(self, sql: str) -> StagePlan:
+    def plan(self, sql: str, parameters: Parameters = ()) -> StagePlan:
         with _hinted():
-            return self._plan(sql)
+            return self._plan(sql, parameters)
 
-    def _plan(self, sql: str) -> StagePlan:
+    def _plan(self, sql: str, parameters: Parameters) -> StagePlan:
         from starling_py.planner.plan import Planner, PlanOptions
 
         _check_text(sql)
@@ -144,7 +145,7 @@ class Session:
                 self._planner = Planner()
             self.catalog.refresh()
             try:
-                return self._planner.plan(sql, self.catalog, options, _query_id())
+                return self._planner.plan(sql, self.catalog, options, _query_id(), parameters)
             except UnknownTable as error:
                 error.hint = error.hint or self._why_no_table()
                 raise
@@ -180,9 +181,9 @@ class Session:
             return "there are no tables: name a folder of them, or a file as FROM 'path.parquet'"
         return f"the folder {self.catalog.folder} holds no tables"
 
-    def run(self, sql: str) -> tuple[Result, QueryRun]:
+    def run(self, sql: str, parameters: Parameters = ()) -> tuple[Result, QueryRun]:
         with metered() as planning:
-            plan = self.plan(sql)
+            plan = self.plan(sql, parameters)
         with self._lock:
             self.check_open()
             if self._engine is None:

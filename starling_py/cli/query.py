@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -73,6 +73,7 @@ def query(
     context: click.Context,
     sql: str | None,
     file: Path | None,
+    parameters: dict[str, Any],
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -117,7 +118,7 @@ def query(
         target=target,
         function=function,
     ) as connected:
-        cursor = connected.execute(text)
+        cursor = connected.execute(text, parameters)
         if output is not None:
             from starling_py.output import save
 

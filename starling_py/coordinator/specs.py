@@ -147,6 +147,7 @@ def task_spec(
         codec=transport.codec,
         inline_limit=transport.inline_limit(plan, stage),
         doublewrite=transport.doublewrite,
+        variables=stage.variables,
     )
 
 
