@@ -187,7 +187,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
     ``codec`` compresses the output object. An output of at most ``inline_limit`` bytes travels in
     the report instead of the store. With ``doublewrite`` the attempt that wins writes a second
-    copy of its object.
+    copy of its object. An ``answer`` goes to the user, and may be larger than memory.
     """
 
     query: str
@@ -211,6 +211,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
     inline_limit: int = 0
     doublewrite: bool = False
     variables: Variables | None = None
+    answer: bool = False
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starling_py.access import S3Access
+from starling_py.cancelling import in_thread
 from starling_py.catalog.catalog import FileCatalog
-from starling_py.catalog.errors import UsageError
 from starling_py.config import Config, resolve
+from starling_py.cursor import Cursor
 from starling_py.session import QueryRun, Session, TableInfo
+from starling_py.shuffle import dbapi
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
-
-    import pyarrow as pa
 
     from starling_py.events import Listener
     from starling_py.operators.plan import StagePlan
     from starling_py.planner.parameters import Parameters
-    from starling_py.results import Result
     from starling_py.shuffle.s3_options import S3Options
 
 __all__ = ["Connection", "Cursor", "QueryRun", "TableInfo", "connect"]
@@ -106,6 +105,17 @@ class Connection:
     is closed or forgotten, or the interpreter ends.
     """
 
+    Warning = dbapi.Warning
+    Error = dbapi.Error
+    InterfaceError = dbapi.InterfaceError
+    DatabaseError = dbapi.DatabaseError
+    DataError = dbapi.DataError
+    OperationalError = dbapi.OperationalError
+    IntegrityError = dbapi.IntegrityError
+    InternalError = dbapi.InternalError
+    ProgrammingError = dbapi.ProgrammingError
+    NotSupportedError = dbapi.NotSupportedError
+
     def __init__(
         self,
         catalog: FileCatalog,
@@ -136,6 +146,18 @@ class Connection:
         """Run a statement in a new cursor and return the cursor."""
         return self.cursor().execute(sql, parameters)
 
+    def executemany(self, sql: str, parameters: Iterable[Parameters]) -> Cursor:
+        """Run a statement once for each set of parameters in a new cursor, and return that."""
+        return self.cursor().executemany(sql, parameters)
+
+    async def aexecute(self, sql: str, parameters: Parameters | None = None) -> Cursor:
+        """Run a statement in a new cursor while the event loop goes on.
+
+        When the waiting task is cancelled, so is the query.
+        """
+        cursor = self.cursor()
+        return await in_thread(lambda: cursor.execute(sql, parameters), cursor.cancel)
+
     def explain(self, sql: str, parameters: Parameters | None = None) -> StagePlan:
         """Return the plan of a statement, without running it."""
         return self._session.plan(sql, () if parameters is None else parameters)
@@ -145,134 +167,20 @@ class Connection:
         return self._session.tables()
 
     def commit(self) -> None:
-        """Do nothing: tables are read only. PEP 249 asks for it."""
+        """Do nothing: there are no transactions, each statement stands for itself."""
         self._session.check_open()
 
     def rollback(self) -> None:
-        """Do nothing: tables are read only. PEP 249 asks for it."""
+        """Do nothing: there are no transactions, and what a statement wrote stays written."""
         self._session.check_open()
 
     def close(self) -> None:
-        """End the workers and let go of all answers. A second call does nothing."""
+        """Stop what runs, end the workers and let go of all answers. A second call does nothing."""
         for cursor in list(self._cursors):
             cursor.close()
         self._finalizer()
 
     def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class Cursor:
-    """The answer of one statement at a time. Threads must not share it."""
-
-    arraysize = 1
-
-    def __init__(self, connection: Connection, session: Session) -> None:
-        # A connection lives as long as a cursor of it: connect(…).execute(…).fetchall() works.
-        self._connection = connection
-        self._session = session
-        self._result: Result | None = None
-        self._run: QueryRun | None = None
-        self._closed = False
-
-    @property
-    def connection(self) -> Connection:
-        """The connection that the cursor is of."""
-        return self._connection
-
-    def execute(self, sql: str, parameters: Parameters | None = None) -> Cursor:
-        """Run a statement to its end and return the cursor, which holds the answer.
-
-        Parameters
-        ----------
-        parameters
-            Values for ``?`` and ``$1`` in their order, or for ``$name`` and ``:name`` by name.
-            DuckDB types them as its own Python client does.
-
-        Raises
-        ------
-        StarlingError
-            When there is no answer. The cursor's earlier answer is gone in any case.
-        """
-        if self._closed:
-            raise UsageError("the cursor is closed")
-        self._drop()
-        self._result, self._run = self._session.run(sql, () if parameters is None else parameters)
-        return self
-
-    @property
-    def description(self) -> list[tuple[str, str, None, None, None, None, None]] | None:
-        """Name and DuckDB type of each column in the form of PEP 249, or ``None``."""
-        if self._result is None:
-            return None
-        return [(c.name, c.type, None, None, None, None, None) for c in self._result.columns]
-
-    @property
-    def rowcount(self) -> int:
-        """The number of rows of the answer, or -1."""
-        return -1 if self._result is None else self._result.rows
-
-    @property
-    def run(self) -> QueryRun:
-        """What the query took."""
-        if self._run is None:
-            raise UsageError("no query has run")
-        return self._run
-
-    @property
-    def result(self) -> Result:
-        """The answer itself."""
-        if self._result is None:
-            raise UsageError("the cursor is closed" if self._closed else "no query has run")
-        return self._result
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        """Return the next row as DuckDB's Python values, or ``None`` after the last."""
-        rows = self.result.fetch(1)
-        return rows[0] if rows else None
-
-    def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
-        """Return the next ``size`` rows, by default ``arraysize``."""
-        return self.result.fetch(self.arraysize if size is None else size)
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """Return all rows that are left."""
-        return self.result.fetch()
-
-    def arrow(self) -> pa.Table:
-        """Return the whole answer as an Arrow table, whatever was fetched before."""
-        return self.result.arrow()
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        while (row := self.fetchone()) is not None:
-            yield row
-
-    def setinputsizes(self, sizes: object) -> None:
-        """Do nothing. PEP 249 asks for it."""
-
-    def setoutputsize(self, size: int, column: int | None = None) -> None:
-        """Do nothing. PEP 249 asks for it."""
-
-    def close(self) -> None:
-        """Let go of the answer. A second call does nothing."""
-        self._closed = True
-        self._drop()
-
-    def _drop(self) -> None:
-        if self._result is not None:
-            self._result.close()
-        self._result = None
-        self._run = None
-
-    def __enter__(self) -> Cursor:
         return self
 
     def __exit__(

@@ -4,7 +4,8 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
 
     StarlingError  (Error)
     ├── UsageError               a bad option, folder or use   (ProgrammingError)
-    ├── DataError                the files of a table          (DatabaseError)
+    │   └── Closed               used after its end            (InterfaceError)
+    ├── TableError               the files of a table          (DataError)
     │   ├── NoFiles              a path or pattern that matches no file
     │   ├── EmptyTable           a table's folder without Parquet files
     │   ├── AmbiguousTable       two sources of one table name
@@ -24,12 +25,12 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── ParameterError       values that do not fit the statement's parameters
     │   └── Unsupported          refused by name               (NotSupportedError)
     ├── TaskError                the run                       (OperationalError)
-    │   ├── TaskFailed           the statement failed on its data
+    │   ├── TaskFailed           the statement failed on its data (DataError)
     │   ├── WorkerDied
     │   ├── TaskTimedOut
     │   ├── OutOfMemory
     │   ├── FileChanged          a file is not the one that was planned for
-    │   ├── BadParquet           a file's pages cannot be read
+    │   ├── BadParquet           a file's pages cannot be read (DataError)
     │   └── Cancelled
     ├── FunctionError            a function on AWS Lambda      (OperationalError)
     │   ├── FunctionMissing      no function of this name in this region
@@ -72,7 +73,7 @@ from __future__ import annotations
 from starling_py.catalog.errors import (
     AccessDenied,
     AmbiguousTable,
-    DataError,
+    Closed,
     EmptyTable,
     EncryptedFile,
     HiveMismatch,
@@ -80,6 +81,7 @@ from starling_py.catalog.errors import (
     NotParquet,
     OutputError,
     SchemaMismatch,
+    TableError,
     TruncatedFile,
     UnreadableFile,
     UsageError,
@@ -115,6 +117,7 @@ from starling_py.planner.errors import (
 )
 from starling_py.shuffle.dbapi import (
     DatabaseError,
+    DataError,
     Error,
     IntegrityError,
     InterfaceError,
@@ -165,6 +168,7 @@ __all__ = [
     "BundleTooLarge",
     "Cancelled",
     "ClockSkew",
+    "Closed",
     "CorruptObject",
     "CredentialsExpired",
     "CredentialsMissing",
@@ -213,6 +217,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "TableError",
     "TaskError",
     "TaskFailed",
     "TaskTimedOut",

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starling_py.catalog.errors import UsageError
+from starling_py.cancelling import Cancellation
+from starling_py.catalog.errors import Closed, UsageError
 from starling_py.interruption import told
 from starling_py.leftovers import check_bucket, new_query_id, scratch_location
 from starling_py.planner.errors import UnknownTable
@@ -103,7 +104,7 @@ class Session:
 
     def check_open(self) -> None:
         if self._closed:
-            raise UsageError("the connection is closed")
+            raise Closed("the connection is closed")
 
     def tables(self) -> tuple[TableInfo, ...]:
         self.check_open()
@@ -181,7 +182,13 @@ class Session:
             return "there are no tables: name a folder of them, or a file as FROM 'path.parquet'"
         return f"the folder {self.catalog.folder} holds no tables"
 
-    def run(self, sql: str, parameters: Parameters = ()) -> tuple[Result, QueryRun]:
+    def run(
+        self,
+        sql: str,
+        parameters: Parameters = (),
+        cancellation: Cancellation | None = None,
+    ) -> tuple[Result, QueryRun]:
+        cancellation = cancellation or Cancellation()
         with metered() as planning:
             plan = self.plan(sql, parameters)
         with self._lock:
@@ -190,10 +197,10 @@ class Session:
                 self._engine = self._start()
             engine = self._engine
         with _hinted():
-            ran = engine.run(plan)
+            ran = engine.run(plan, cancellation=cancellation)
         with self._lock:
             self.check_open()
-            result = self._results.open(ran.table, plan.result, plan.settings)
+            result = self._results.open(ran.rows, plan.result, plan.settings, cancellation)
         return result, _summary(plan, ran, result.rows, planning.snapshot())
 
     def _start(self) -> Engine:

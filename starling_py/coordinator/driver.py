@@ -8,7 +8,10 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
+
+import pyarrow as pa
 
 from starling_py.coordinator.scheduler import (
     Action,
@@ -41,17 +44,17 @@ from starling_py.events import (
 )
 from starling_py.operators.errors import TaskError
 from starling_py.operators.task import TaskReport, TaskSpec
-from starling_py.shuffle.errors import StarlingError
+from starling_py.shuffle.errors import CorruptObject, StarlingError
 from starling_py.shuffle.format import decode_header
 from starling_py.shuffle.index import PartitionRun
 from starling_py.shuffle.meter import RequestCounts, metered
-from starling_py.shuffle.objects import copy_key, task_key
-from starling_py.shuffle.read import read_runs
+from starling_py.shuffle.objects import RowStore, copy_key, task_key
+from starling_py.shuffle.read import iter_runs, read_runs
+from starling_py.shuffle.rows import MemoryShare, Rows, collect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import pyarrow as pa
+    from pathlib import Path
 
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import Stage, StagePlan
@@ -61,16 +64,20 @@ __all__ = ["Answer", "Driver"]
 _T = TypeVar("_T")
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 40.0
+_ANSWER_BYTES = 64 << 20
+"""What of an answer from a store outside of the process is kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of a plan, columns c0, c1 …, and the reports of all its tasks by stage.
+    """The answer of a plan, and the reports of all its tasks by stage.
+
+    ``rows`` are those of each task of the last stage in turn, at least one; columns c0, c1 ….
 
     ``requests`` are those of all attempts, also of failed ones, and of the coordinator itself.
     """
 
-    table: pa.Table
+    rows: tuple[Rows, ...]
     reports: dict[int, tuple[TaskReport, ...]]
     requests: RequestCounts
 
@@ -84,6 +91,8 @@ class Driver:
     ----------
     seconds
         How long the query may take.
+    folder
+        Where an answer is kept that is too large for memory.
     """
 
     def __init__(
@@ -96,8 +105,10 @@ class Driver:
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
         transport: Transport | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._plan = plan
+        self._folder = folder
         self._transport = transport or Transport()
         self._invoker = invoker
         self._events = events
@@ -140,15 +151,15 @@ class Driver:
         self._events(QueryPlanned(query, self._plan))
         try:
             with metered() as own:
-                table, reports = await self._run()
-            answer = Answer(table, reports, self._requests + own.snapshot())
+                rows, reports = await self._run()
+            answer = Answer(rows, reports, self._requests + own.snapshot())
         except StarlingError as error:
             self._events(QueryFailed(query, error, time.perf_counter() - start))
             raise
         self._events(QueryFinished(query, time.perf_counter() - start))
         return answer
 
-    async def _run(self) -> tuple[pa.Table, dict[int, tuple[TaskReport, ...]]]:
+    async def _run(self) -> tuple[tuple[Rows, ...], dict[int, tuple[TaskReport, ...]]]:
         try:
             self._act(self._scheduler.start(time.time()))
             while self._outcome is None:
@@ -156,9 +167,9 @@ class Driver:
                 self._act(self._scheduler.handle(event, time.time()))
             if isinstance(self._outcome, Fail):
                 raise self._outcome.error
-            table = await _in_thread(self._take_answer)
+            rows = await _in_thread(self._take_answer)
             reports = {stage.id: self._scheduler.reports(stage.id) for stage in self._plan.stages}
-            return table, reports
+            return rows, reports
         finally:
             await self._stop_attempts()
             # What fails to be deleted now is deleted with all the rest.
@@ -249,17 +260,33 @@ class Driver:
         if running:
             await asyncio.wait(running, timeout=_STOP_SECONDS)
 
-    def _take_answer(self) -> pa.Table:
+    def _take_answer(self) -> tuple[Rows, ...]:
         plan = self._plan
+        store = self._invoker.store
         stage = plan.stages[-1]
         reports = self._scheduler.reports(stage.id)
+        if isinstance(store, RowStore):
+            return tuple(
+                store.get_rows(task_key(plan.query, stage.id, task)) for task in range(stage.tasks)
+            )
         copied = self._transport.doublewrite
         runs = output_runs(stage, reports, 0, query=plan.query, copied=copied)
-        if runs:
-            return read_runs(self._invoker.store, runs)
-        key = task_key(plan.query, stage.id, 0)
-        if reports[0].inline:
-            return decode_header(key, reports[0].inline).schema.empty_table()
+        if not runs:
+            return (Rows.of(self._nothing(reports[0])),)
+        tables = iter_runs(store, runs)
+        first = next(tables)
+        batches = (batch for table in chain((first,), tables) for batch in table.to_batches())
+        share = MemoryShare(_ANSWER_BYTES)
+        try:
+            return (collect(first.schema, batches, share, self._folder)[0],)
+        except pa.ArrowInvalid as error:
+            raise CorruptObject(f"the tasks of the last stage do not agree: {error}") from error
+
+    def _nothing(self, report: TaskReport) -> pa.Table:
+        """Return an answer without a row."""
+        key = task_key(self._plan.query, report.stage, report.task)
+        if report.inline:
+            return decode_header(key, report.inline).schema.empty_table()
         # Some run, for the sake of the schema.
         return read_runs(self._invoker.store, (PartitionRun(key, "", 0, 1),))
 

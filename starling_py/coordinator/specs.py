@@ -148,6 +148,7 @@ def task_spec(
         inline_limit=transport.inline_limit(plan, stage),
         doublewrite=transport.doublewrite,
         variables=stage.variables,
+        answer=stage.id == plan.stages[-1].id,
     )
 
 
