@@ -17,7 +17,7 @@ QUERIES := tpch/queries
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo bench-tpch bench-stragglers bench-shuffle test chaos fuzz lint types format clean distclean constraints
+.PHONY: help install demo demo-lambda bench-tpch bench-stragglers bench-shuffle bench-functions test test-functions chaos fuzz lint types format clean distclean constraints
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ demo: $(INSTALLED) | $(DATA) ## Generate TPC-H at scale 0.1 and run three querie
 	  $(BIN)/starling query "$$(cat $(QUERIES)/$$query.sql)" --data $(DATA) --tasks 4 --workers $(WORKERS) --stats || exit; \
 	done
 
+demo-lambda: $(INSTALLED) | $(DATA) ## Deploy to local stand-ins of AWS, run TPC-H on functions, show prices, remove it all
+	@PYTHONPATH=tests/servers $(BIN)/python tests/demo/on_lambda.py $(DATA)
+
 bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB on the same files (SCALE=1, 10 …)
 	@for tasks in auto 8; do \
 	  echo "== scale $(SCALE), --tasks $$tasks"; \
@@ -62,11 +65,17 @@ bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB o
 bench-shuffle: $(INSTALLED) ## Measure the CPU time of partitioning and count the requests of shuffles
 	@for bench in throughput requests; do $(BIN)/python tests/bench/$$bench.py || exit; done
 
+bench-functions: $(INSTALLED) ## List the imports of a cold start; measure what calls of functions cost, on one and two levels
+	@for bench in functions two_levels; do $(BIN)/python tests/bench/$$bench.py || exit; done
+
 bench-stragglers: $(INSTALLED) ## Measure what mitigation of stragglers buys, on S3 behind a proxy that is slow at times
 	@$(BIN)/python tests/bench/stragglers.py
 
 test: $(INSTALLED) lint types ## Run lint, the format check, types and tests
 	@$(BIN)/pytest -n $(WORKERS)
+
+test-functions: $(INSTALLED) ## Run the 22 TPC-H queries at scale 0.1 on functions, also while functions fail (SEED=3)
+	@FUNCTIONS_SCALE=$(CHAOS_SCALE) CHAOS_SEED=$(SEED) $(BIN)/pytest -n 0 tests/functions/test_tpch.py --timeout 1800
 
 chaos: $(INSTALLED) ## Run the 22 TPC-H queries at scale 0.1 on S3 while one request in twenty fails (SEED=3)
 	@CHAOS_SCALE=$(CHAOS_SCALE) CHAOS_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) tests/s3/test_queries.py -k tpch --timeout 1800

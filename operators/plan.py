@@ -8,6 +8,7 @@ import msgspec
 
 from starling_py.operators.task import (
     FileRange,
+    FileSink,
     InputColumn,
     Partitioning,
     ScanColumn,
@@ -66,6 +67,7 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     With ``replicated`` there is one split, and every task reads it whole. ``conditions[t]``, where
     there are any, is a SQL condition on the rows that task ``t`` takes of its split.
     ``row_groups`` is what the table holds, of which ``row_groups_pruned`` no task reads.
+    ``borders[t]`` are the rows of ``splits[t]``, counted over its files, at which row groups begin.
     """
 
     name: str
@@ -76,6 +78,7 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     row_groups: int = 0
     row_groups_pruned: int = 0
     conditions: tuple[str, ...] = ()
+    borders: tuple[tuple[int, ...], ...] = ()
 
 
 class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
@@ -97,9 +100,10 @@ class Stage(msgspec.Struct, frozen=True):
 
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
-    one stage and has the same partitions. ``fallback`` is why it could not be distributed, or
-    empty. ``composed``, ``keeps_join_order`` and ``variables`` are as in
-    :class:`~starling_py.operators.task.TaskSpec`.
+    one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
+    otherwise, or empty. ``composed``, ``keeps_join_order``, ``sink`` and ``variables`` are as
+    in :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could
+    share its scan or its partitions in any other way, with the same answer.
     """
 
     id: int
@@ -115,6 +119,8 @@ class Stage(msgspec.Struct, frozen=True):
     composed: bool = False
     keeps_join_order: bool = False
     combining: Combining | None = None
+    divisible: bool = False
+    sink: FileSink | None = None
     variables: Variables | None = None
 
 

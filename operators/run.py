@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from starling_py.operators.combine import combine, is_combiner
 from starling_py.operators.errors import Cancelled, TaskFailed, TaskTimedOut
@@ -16,6 +17,7 @@ from starling_py.operators.inputs import bound_inputs
 from starling_py.operators.quoting import decode_path, identifier
 from starling_py.operators.resources import Stopwatch
 from starling_py.operators.scan import check_files
+from starling_py.operators.sink import Writer
 from starling_py.operators.standin import stand_ins
 from starling_py.operators.task import (
     HashPartitioning,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from starling_py.operators.instance import Instance
+    from starling_py.operators.task import FileSink
     from starling_py.shuffle.buckets import Buckets
     from starling_py.shuffle.objects import ObjectStore
 
@@ -111,7 +114,7 @@ def _attempt(
                 stand_ins(spec, instance, buckets, check) as local,
                 bound_variables(connection, spec.variables),
             ):
-                work = _Work(local, store, instance, connection, check, watch)
+                work = _Work(local, store, instance, connection, check, watch, buckets)
                 made = work.output()
                 rows_in, rows_out = work.rows_in, work.rows_out
                 if isinstance(made, Committed):
@@ -136,7 +139,7 @@ def _attempt(
 
 @dataclass(slots=True)
 class _Work:
-    """The statement of one attempt, from its inputs to its output."""
+    """The statement of one attempt, from its inputs to the partitions of its outputs."""
 
     spec: TaskSpec
     store: ObjectStore
@@ -144,6 +147,7 @@ class _Work:
     connection: duckdb.DuckDBPyConnection
     check: Callable[[], None]
     watch: Stopwatch
+    buckets: Callable[[], Buckets] | None
     rows_in: int = 0
     rows_out: int = 0
 
@@ -177,6 +181,8 @@ class _Work:
                 if isinstance(output, HashPartitioning)
             ]
             statement = bound.preface + spec.statement.rstrip().rstrip(";")
+            if spec.sink is not None:
+                return [self._written(statement, spec.sink)]
             relation = self.connection.sql(_with_numbers(statement, spec, hashed))
             _check_columns(relation, spec, len(hashed), self.instance)
             if spec.answer and isinstance(self.store, RowStore) and not hashed:
@@ -209,6 +215,13 @@ class _Work:
         except ObjectExists:
             index = read_index(self.store, spec.key)
         return Committed(index)
+
+    def _written(self, statement: str, sink: FileSink) -> pa.Table:
+        writer = Writer(self.spec, sink, self.instance, self.buckets, self.check)
+        written = writer.write(statement)
+        self.rows_out = pc.sum(written["rows"]).as_py() or 0
+        self.watch.lap("statement")
+        return written
 
 
 def _with_numbers(

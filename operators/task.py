@@ -16,7 +16,9 @@ from starling_py.shuffle.index import Codec, ObjectIndex, PartitionRun
 from starling_py.shuffle.meter import RequestCounts
 
 __all__ = [
+    "WRITTEN_COLUMNS",
     "FileRange",
+    "FileSink",
     "HashPartitioning",
     "InputColumn",
     "Partitioning",
@@ -27,6 +29,7 @@ __all__ = [
     "Setting",
     "ShuffleInput",
     "SinglePartition",
+    "SinkColumn",
     "TaskInput",
     "TaskMetrics",
     "TaskReport",
@@ -152,6 +155,41 @@ class SamePartitions(msgspec.Struct, frozen=True, tag="same"):
 Partitioning = SinglePartition | HashPartitioning | SamePartitions
 
 
+class SinkColumn(msgspec.Struct, frozen=True):
+    """A column of written files: its name, its type in the answer, and its type in the files."""
+
+    name: str
+    type: str
+    stored: str
+
+
+class FileSink(msgspec.Struct, frozen=True):
+    """Files that a task writes its answer to. What it hands on says which files those are.
+
+    ``folder`` is a percent-encoded path that is there already, or the URL of a prefix on S3. Each
+    attempt writes below a folder of its own in it. Names begin with ``stem`` and the number of the
+    task, and end with ``extension``. ``options`` are those of DuckDB's COPY; with ``several`` they
+    make it write a folder of files.
+    """
+
+    folder: str
+    stem: str
+    extension: str
+    format: str
+    options: str
+    columns: tuple[SinkColumn, ...]
+    several: bool = False
+
+
+WRITTEN_COLUMNS = (
+    InputColumn("file", "VARCHAR"),
+    InputColumn("rows", "BIGINT"),
+    InputColumn("bytes", "BIGINT"),
+)
+"""What a task with a sink hands on: paths below the sink's folder. The rows of a file are known
+for Parquet; else the first file of a task has those of all of them."""
+
+
 class Setting(msgspec.Struct, frozen=True):
     """A DuckDB session setting that changes what a statement means."""
 
@@ -188,6 +226,9 @@ class TaskSpec(msgspec.Struct, frozen=True):
     ``codec`` compresses the output object. An output of at most ``inline_limit`` bytes travels in
     the report instead of the store. With ``doublewrite`` the attempt that wins writes a second
     copy of its object. An ``answer`` goes to the user, and may be larger than memory.
+
+    With a ``sink`` the statement's columns are those of the sink, ``columns`` are
+    ``WRITTEN_COLUMNS``, and there is one output.
     """
 
     query: str
@@ -210,6 +251,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
     codec: Codec = "none"
     inline_limit: int = 0
     doublewrite: bool = False
+    sink: FileSink | None = None
     variables: Variables | None = None
     answer: bool = False
 

@@ -28,15 +28,17 @@ from starling_py.planner.errors import (
 )
 from starling_py.planner.pointing import point_at, syntax_error
 from starling_py.planner.source import Source, parse
+from starling_py.planner.statements import read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from starling_py.operators.task import Variables
     from starling_py.planner.parameters import Given, Parameters
+    from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Table
 
-__all__ = ["SESSION_SETTINGS", "Binder", "Statement"]
+__all__ = ["SESSION_SETTINGS", "Binder", "Wording"]
 
 SESSION_SETTINGS = (
     "TimeZone",
@@ -92,10 +94,53 @@ class Binder:
         with self._lock:
             self._connection.close()
 
-    def parse(self, text: str, parameters: Parameters = ()) -> Source:
+    def read(self, text: str, offset: int | None) -> Statement:
+        """Return what a text is (see :func:`starling_py.planner.statements.read_statement`)."""
+        with self._lock:
+            return read_statement(self._connection, text, offset)
+
+    def describe(
+        self, text: str, tables: Mapping[str, Table], given: Given | None
+    ) -> list[tuple[object, ...]]:
+        """Return the rows of a DESCRIBE that :meth:`bind` has found to be right."""
+        with self._lock:
+            self._make_tables(tables)
+            return self._connection.execute(text, _values(given)).fetchall()
+
+    def check_copy(self, columns: Sequence[ResultColumn], options: str) -> None:
+        """Raise what DuckDB says against the options of a COPY of such columns."""
+        try:
+            with self._lock:
+                copied = f"COPY ({_empty(columns)}) TO '/starling' ({options})"
+                self._connection.execute(f"EXPLAIN {copied}").fetchall()
+        except duckdb.PermissionException:
+            return  # only the path is wrong
+        except duckdb.Error as error:
+            raise BindError(_plain(error)) from None
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[ResultColumn, ...]:
+        """Return the columns of a table that is made of a query with such columns.
+
+        ``names`` are given to the first of them. Names differ, and a NULL has a type.
+        """
+        listed = f"({', '.join(map(identifier, names))})" if names else ""
+        table = "temp.starling_new_table"
+        try:
+            with self._lock:
+                made = f"CREATE OR REPLACE TEMP TABLE starling_new_table{listed}"
+                self._connection.execute(f"{made} AS {_empty(columns)}").fetchall()
+                rows = self._connection.execute(f"DESCRIBE {table}").fetchall()
+                self._connection.execute(f"DROP TABLE {table}").fetchall()
+        except duckdb.Error as error:
+            raise BindError(_plain(error)) from None
+        return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
+
+    def parse(self, text: str, parameters: Parameters = (), *, describing: bool = False) -> Source:
         """Return what the text names (see :func:`starling_py.planner.source.parse`)."""
         with self._lock:
-            return parse(self._connection, text, parameters)
+            return parse(self._connection, text, parameters, describing=describing)
 
     def variables(self, given: Given) -> Variables:
         """Return the values of parameters as a worker takes them."""
@@ -103,18 +148,18 @@ class Binder:
             return given.variables(self._connection)
 
     def bind(
-        self, statement: Statement, tables: Mapping[str, Table], shown: str, given: Given | None
+        self, wording: Wording, tables: Mapping[str, Table], shown: str, given: Given | None = None
     ) -> Bound:
         """Bind a statement against empty tables of these schemas.
 
         Parameters
         ----------
-        statement
+        wording
             Names tables by the keys of ``tables``.
-        given
-            The values of its parameters.
         shown
             The user's own text, for errors.
+        given
+            The values of the parameters.
 
         Raises
         ------
@@ -124,15 +169,15 @@ class Binder:
         with self._lock, self._session(given) as session:
             self._make_tables(tables)
             try:
-                serialized = _serialize(session, statement.text)
+                serialized = _serialize(session, wording.text)
             except CannotDistribute as unreadable:
-                return Bound(_describe(session, statement, shown, given), None, unreadable.reason)
+                return Bound(_describe(session, wording, shown, given), None, unreadable.reason)
             except RecursionError:
                 reason = "the plan is nested too deeply"
-                return Bound(_describe(session, statement, shown, given), None, reason)
+                return Bound(_describe(session, wording, shown, given), None, reason)
             if serialized["error"] and serialized["error_type"] in _USERS_FAULT:
-                raise _sql_error(serialized, shown, statement.origin)
-            result = _describe(session, statement, shown, given)
+                raise _sql_error(serialized, shown, wording.origin)
+            result = _describe(session, wording, shown, given)
         if serialized["error"]:
             reason = str(serialized["error_message"]).splitlines()[0]
             return Bound(result, None, f"DuckDB cannot serialize the plan: {reason}")
@@ -160,22 +205,21 @@ class Binder:
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
-    """DuckDB SQL to bind.
+class Wording:
+    """A statement in DuckDB's SQL.
 
-    Parameters
-    ----------
-    text
-        Reads its parameters' values from variables.
-    described
-        The same with parameters, after which DuckDB names columns.
-    origin
-        Where in the user's text a byte of ``text`` comes from, if that is known.
+    ``text`` reads the values of parameters from variables; ``described`` still has the
+    parameters, after which DuckDB names columns. ``origin`` tells where in the user's text a byte
+    of ``text`` comes from, where that is known.
     """
 
     text: str
     described: str
-    origin: Callable[[int], int | None]
+    origin: Callable[[int], int | None] = int
+
+
+def _values(given: Given | None) -> dict[str, object]:
+    return {} if given is None else dict(given.values)
 
 
 def _serialize(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
@@ -184,11 +228,10 @@ def _serialize(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, An
 
 
 def _describe(
-    connection: duckdb.DuckDBPyConnection, statement: Statement, shown: str, given: Given | None
+    connection: duckdb.DuckDBPyConnection, wording: Wording, shown: str, given: Given | None
 ) -> tuple[ResultColumn, ...]:
-    values = {} if given is None else dict(given.values)
     try:
-        rows = connection.execute(f"DESCRIBE {statement.described}", values).fetchall()
+        rows = connection.execute(f"DESCRIBE {wording.described}", _values(given)).fetchall()
     except duckdb.PermissionException as error:
         first = str(error).splitlines()[0]
         raise BindError(first, hint="Starling reads Parquet files only.") from None
@@ -206,6 +249,17 @@ class Bound:
     result: tuple[ResultColumn, ...]
     plan: Mapping[str, Any] | None
     reason: str
+
+
+def _plain(error: duckdb.Error) -> str:
+    """Return the first line of DuckDB's message, without the name of its kind."""
+    first = str(error).strip().splitlines()[0]
+    return first.partition("Error: ")[2] or first
+
+
+def _empty(columns: Sequence[ResultColumn]) -> str:
+    items = (f"CAST(NULL AS {column.type}) AS {identifier(column.name)}" for column in columns)
+    return f"SELECT {', '.join(items)} WHERE false"
 
 
 def decode_plan(text: str) -> dict[str, Any]:

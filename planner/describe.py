@@ -9,6 +9,7 @@ from starling_py.operators.task import HashPartitioning
 from starling_py.planner import algebra
 from starling_py.planner.algebra import JoinKind, inputs
 from starling_py.planner.expressions import Column, Expression, aggregate_sql, order_sql, sql
+from starling_py.planner.windowing import window_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,6 +70,9 @@ def _line(node: algebra.Node) -> str:
             calls = [f"{name} = {_plain(aggregate_sql(call))}" for name, call in aggregates]
             by = f" by {_names(keys)}" if keys else ""
             return f"group{by}: {', '.join(calls)}" if calls else f"distinct {_names(keys)}"
+        case algebra.Window(calls=calls):
+            shown = (f"{name} = {_plain(window_sql(call))}" for name, call in calls)
+            return f"window {', '.join(shown)}"
         case algebra.Sort(keys=keys):
             return f"sort {_plain(order_sql(keys))}"
         case algebra.Limit(count=count, offset=offset):

@@ -9,6 +9,7 @@
         ├── UnknownColumn        with DuckDB's candidates
         ├── BindError            everything else that DuckDB's binder says
         ├── ParameterError       values that do not fit the statement's parameters
+        ├── TableExists          a new table of a name that is taken
         └── Unsupported          a statement that the engine refuses by name
 """
 
@@ -23,6 +24,7 @@ __all__ = [
     "ParameterError",
     "SqlError",
     "SqlSyntaxError",
+    "TableExists",
     "UnknownColumn",
     "UnknownTable",
     "Unsupported",
@@ -64,6 +66,12 @@ class ParameterError(SqlError):
     """A parameter without a value, a value without a parameter, or one of no SQL type."""
 
     code = "PARAMETERS"
+
+
+class TableExists(SqlError):
+    """A new table has the name of one that is there."""
+
+    code = "TABLE_EXISTS"
 
 
 class Unsupported(SqlError, NotSupportedError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from starling_py.operators.quoting import identifier
+from starling_py.operators.quoting import identifier, literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +25,7 @@ __all__ = [
     "Expression",
     "Literal",
     "OrderKey",
+    "State",
     "conjuncts",
     "is_volatile",
     "references",
@@ -94,8 +95,24 @@ class OrderKey:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """The state of an aggregate ``function`` of arguments of these ``types``, as it travels.
+
+    ``storage`` is the type in which it does so: AGGREGATE_STATE does not leave a statement.
+    """
+
+    function: str
+    types: tuple[str, ...]
+    storage: str
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A call of an aggregate function; not a scalar expression, only an operator may hold it."""
+    """A call of an aggregate function; not a scalar expression, only an operator may hold it.
+
+    With ``exports`` its value is not the result but its state. With ``merges`` it is the aggregate
+    of states, which its only argument holds.
+    """
 
     name: str
     arguments: tuple[Expression, ...]
@@ -103,6 +120,8 @@ class Aggregate:
     distinct: bool = False
     condition: Expression | None = None
     order: tuple[OrderKey, ...] = ()
+    exports: State | None = None
+    merges: State | None = None
 
 
 def children(expression: Expression) -> Iterator[Expression]:
@@ -210,8 +229,20 @@ def order_sql(keys: tuple[OrderKey, ...]) -> str:
 
 def aggregate_sql(call: Aggregate) -> str:
     """Return DuckDB's SQL for an aggregate call."""
+    text = _call_sql(call)
+    if call.exports is not None:
+        state = text if call.merges else f"{text} EXPORT_STATE"
+        return f"CAST({state} AS {call.exports.storage})"
+    return f"finalize({text})" if call.merges else text
+
+
+def _call_sql(call: Aggregate) -> str:
     inner = ", ".join(sql(argument) for argument in call.arguments)
-    if call.name == "count_star":
+    if call.merges is not None:
+        types = ", ".join(map(literal, call.merges.types))
+        state = f"to_aggregate_state({inner}, {literal(call.merges.function)}, [{types}])"
+        text = f"combine_aggr({state})"
+    elif call.name == "count_star":
         text = "count(*)"
     else:
         text = f"{identifier(call.name)}({'DISTINCT ' if call.distinct else ''}{inner}"

@@ -44,7 +44,8 @@ class Fragment:
     """A piece of algebra over scans and reads of earlier stages, and the spread of its rows.
 
     For HASHED and RANGED, ``keys`` holds per key the expressions that all have that key's value;
-    ``bounds`` are where the ranges of RANGED begin, but for the first.
+    ``bounds`` are where the ranges of RANGED begin, but for the first. ``alone`` is why an operator
+    of it must have all rows in one task, where one must.
     """
 
     node: Node
@@ -52,6 +53,7 @@ class Fragment:
     tasks: int
     keys: tuple[frozenset[Expression], ...] = ()
     bounds: tuple[int, ...] = ()
+    alone: str = ""
 
     def over(self, node: Node) -> Fragment:
         """Return the fragment with an operator on top that moves no rows."""

@@ -8,16 +8,14 @@ from difflib import get_close_matches
 from itertools import count
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
 from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
 from starling_py.operators.quoting import encode_path
-from starling_py.operators.task import InputColumn
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
-from starling_py.planner.bind import Binder, Bound, Statement
+from starling_py.planner.bind import Binder, Bound, Wording
 from starling_py.planner.combining import chosen_combiners
-from starling_py.planner.distribute import distribute
+from starling_py.planner.copying import Query
+from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.edits import edited
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
@@ -30,16 +28,21 @@ from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
 from starling_py.planner.sizing import PlanOptions, Sizing
 from starling_py.planner.source import Source, transpile
-from starling_py.planner.stages import freeze, whole_statement
+from starling_py.planner.stages import freeze
+from starling_py.planner.statements import given_to
 from starling_py.planner.statistics import Estimator
+from starling_py.planner.storage import parquet_columns, plain_columns
 from starling_py.planner.types import unquoted
 from starling_py.planner.virtual import with_virtual_columns
+from starling_py.planner.whole import WholeStatement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from starling_py.operators.task import Variables
-    from starling_py.planner.parameters import Parameters
+    from starling_py.operators.task import SinkColumn
+    from starling_py.planner.copying import Copy
+    from starling_py.planner.parameters import Given, Parameters
+    from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Catalog, Table
 
 __all__ = ["PlanOptions", "Planner"]
@@ -58,13 +61,68 @@ class Planner:
     def close(self) -> None:
         self._binder.close()
 
+    def read(self, sql: str, dialect: str = "duckdb", parameters: Parameters = ()) -> Statement:
+        """Return which kind of statement a text is, and its parts in DuckDB's SQL.
+
+        Parameters
+        ----------
+        parameters
+            The values of the statement's parameters, as DuckDB's Python client takes them.
+
+        Raises
+        ------
+        SqlError
+            When it is not SQL, or a statement that is refused.
+        """
+        text = transpile(sql, dialect)
+        statement = self._binder.read(text, 0 if text == sql else None)
+        return given_to(statement, parameters)
+
+    def describe(self, query: Query, catalog: Catalog, shown: str) -> list[tuple[object, ...]]:
+        """Return the rows of a DESCRIBE. No data is read.
+
+        Parameters
+        ----------
+        shown
+            The user's own text, for errors.
+        """
+        resolved, _ = self._bound(query, catalog, shown, describing=True)
+        return self._binder.describe(resolved.wording.described, resolved.tables, resolved.given)
+
+    def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a COPY.
+
+        Raises
+        ------
+        SqlError
+            When an option is wrong, or the files cannot carry a type.
+        """
+        parquet = copy.format == "parquet"
+        made = parquet_columns(columns) if parquet else plain_columns(columns)
+        stored = [ResultColumn(column.name, column.stored) for column in made]
+        passed = f", {copy.options.passed}" if copy.options.passed else ""
+        self._binder.check_copy(stored, f"FORMAT {copy.format}{passed}")
+        return made
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a new table. The first have other ``names``.
+
+        Raises
+        ------
+        SqlError
+            When names are wrong, or the files cannot carry a type.
+        """
+        return parquet_columns(self._binder.table_columns(columns, names), restored=True)
+
     def plan(
         self,
         sql: str,
         catalog: Catalog,
         options: PlanOptions,
         query: str,
-        parameters: Parameters = (),
+        part: Query | None = None,
     ) -> StagePlan:
         """Return the plan of a statement.
 
@@ -76,8 +134,8 @@ class Planner:
             Where its tables come from.
         query
             The query's id.
-        parameters
-            The values of the statement's parameters, as DuckDB's Python client takes them.
+        part
+            The query in the statement that is to be planned, where :meth:`read` has found one.
 
         Raises
         ------
@@ -85,18 +143,21 @@ class Planner:
             When the statement is not SQL, names what does not exist, or is refused.
         """
         started = time.perf_counter()
-        duckdb_sql = transpile(sql, options.dialect)
-        source = self._binder.parse(duckdb_sql, parameters)
-        resolved = _resolve(source, catalog, self._binder)
-        # Of a text in another dialect it is not known which word became which.
-        origin = resolved.origin if duckdb_sql == sql else _unknown
-        statement = Statement(resolved.text, resolved.described, origin)
-        try:
-            bound = self._binder.bind(statement, resolved.tables, sql, source.given)
-        except UnknownTable as error:
-            raise _with_nearest(error, source, catalog) from None
+        if part is None:
+            text = transpile(sql, options.dialect)
+            part = Query(text, 0 if text == sql else None)
+        resolved, bound = self._bound(part, catalog, sql)
         bound_at = time.perf_counter()
-        stages = _stages(resolved, bound, Footers(self._facts), Sizing(options))
+        given = resolved.given
+        whole = WholeStatement(
+            resolved.wording.text,
+            bound.result,
+            resolved.tables,
+            Footers(self._facts),
+            Sizing(options),
+            lambda: None if given is None else self._binder.variables(given),
+        )
+        stages = _stages(resolved, bound, whole)
         return StagePlan(
             query=query,
             sql=sql,
@@ -108,26 +169,29 @@ class Planner:
             plan_seconds=time.perf_counter() - bound_at,
         )
 
+    def _bound(
+        self, query: Query, catalog: Catalog, shown: str, *, describing: bool = False
+    ) -> tuple[_Resolved, Bound]:
+        source = self._binder.parse(query.text, query.parameters, describing=describing)
+        resolved = _resolve(source, catalog, query.offset)
+        try:
+            return resolved, self._binder.bind(
+                resolved.wording, resolved.tables, shown, resolved.given
+            )
+        except UnknownTable as error:
+            raise _with_nearest(error, source, catalog) from None
+
 
 @dataclass(frozen=True, slots=True)
 class _Resolved:
-    """The statement over table names that the binder and a worker know.
+    """The statement over table names that the binder and a worker know."""
 
-    It reads the values of parameters from ``variables``; ``described`` still has the parameters.
-    """
-
-    text: str
-    described: str
-    origin: Callable[[int], int]
+    wording: Wording
     tables: dict[str, Table]
-    variables: Callable[[], Variables | None]
+    given: Given | None
 
 
-def _unknown(_: int) -> None:
-    return None
-
-
-def _resolve(source: Source, catalog: Catalog, binder: Binder) -> _Resolved:
+def _resolve(source: Source, catalog: Catalog, offset: int | None) -> _Resolved:
     """Find the tables and files that a statement names, and put names in the place of files."""
     found: dict[str, Table] = {}
     for name in source.tables:
@@ -151,13 +215,12 @@ def _resolve(source: Source, catalog: Catalog, binder: Binder) -> _Resolved:
     described = made = edited(source, tuple(names), virtual, hiding)
     if given is not None:
         made = edited(source, tuple(names), virtual, hiding, given.spelled())
-    return _Resolved(
-        made.text,
-        described.text,
-        made.origin,
-        tables,
-        lambda: None if given is None else binder.variables(given),
-    )
+
+    def origin(position: int) -> int | None:
+        # Of a text in another dialect it is not known which word became which.
+        return None if offset is None else offset + made.origin(position)
+
+    return _Resolved(Wording(made.text, described.text, origin), tables, given)
 
 
 def _is_path(name: str) -> bool:
@@ -178,23 +241,20 @@ def _with_nearest(error: UnknownTable, source: Source, catalog: Catalog) -> Unkn
     return UnknownTable(message, hint=hint)
 
 
-def _stages(
-    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
-) -> tuple[Stage, ...]:
+def _stages(resolved: _Resolved, bound: Bound, whole: WholeStatement) -> tuple[Stage, ...]:
     try:
         if bound.plan is None:
             raise CannotDistribute(bound.reason)
-        return _distributed(resolved, bound, footers, sizing)
+        return _distributed(resolved, bound, whole)
     except CannotDistribute as unknown:
         reason = unknown.reason
     except RecursionError:
         reason = "the statement is nested too deeply"
-    return (_whole(resolved, bound.result, footers, sizing, reason, Estimate(rows=0.0, bytes=0.0)),)
+    return whole.fallback(bound.plan, reason)
 
 
-def _distributed(
-    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
-) -> tuple[Stage, ...]:
+def _distributed(resolved: _Resolved, bound: Bound, whole: WholeStatement) -> tuple[Stage, ...]:
+    footers, sizing = whole.footers, whole.sizing
     names = Names()
     plan = adapt(bound.plan or {}, resolved.tables, names)
     types = [unquoted(column.type) for column in outputs(plan.root)]
@@ -213,7 +273,7 @@ def _distributed(
     elif fits:
         relation = estimator.estimate(plan.root)
         estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
-        return (_whole(resolved, bound.result, footers, sizing, "", estimate),)
+        return (whole.stage(estimate),)
     stages = freeze(distribute(plan, estimator, footers, sizing, names), footers, sizing)
     return chosen_combiners(stages, sizing.options)
 
@@ -229,17 +289,3 @@ def _scanned_bytes(scans: Sequence[Scan], estimator: Estimator) -> float:
         facts = estimator.estimate(scan).columns.values()
         total += sum(f.rows for f in scan.table.files) * sum(fact.width for fact in facts)
     return total
-
-
-def _whole(
-    resolved: _Resolved,
-    result: Sequence[ResultColumn],
-    footers: Footers,
-    sizing: Sizing,
-    reason: str,
-    estimate: Estimate,
-) -> Stage:
-    columns = tuple(InputColumn(f"c{at}", column.type) for at, column in enumerate(result))
-    tables = tuple(resolved.tables.items())
-    stage = whole_statement(resolved.text, columns, tables, estimate, footers, sizing, reason)
-    return structs.replace(stage, variables=resolved.variables())

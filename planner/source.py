@@ -6,12 +6,10 @@ bytes); sqlglot turns other dialects into it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import msgspec
 
 from starling_py.planner.errors import ParameterError, SqlSyntaxError, Unsupported
 from starling_py.planner.parameters import (
@@ -23,7 +21,8 @@ from starling_py.planner.parameters import (
     uses,
 )
 from starling_py.planner.pointing import pointed, syntax_error
-from starling_py.planner.tree import walk
+from starling_py.planner.refusals import refusal
+from starling_py.planner.tree import parsed, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +33,6 @@ _FILE_FUNCTIONS = frozenset(("read_parquet", "parquet_scan"))
 _SYSTEM_SCHEMAS = frozenset(("information_schema", "pg_catalog"))
 _SYSTEM_TABLES = frozenset(("sqlite_master", "sqlite_schema", "sqlite_temp_master"))
 _SYSTEM_FUNCTIONS = ("duckdb_", "pragma_")
-_NAME_START = re.compile(rb"[A-Za-z_\x80-\xff]")
 _TABLES_HINT = "`starling tables` lists the tables."
 VIRTUAL_COLUMNS = ("filename", "file_row_number")
 """Columns that DuckDB lets a Parquet scan name although ``*`` leaves them out."""
@@ -117,8 +115,19 @@ def transpile(text: str, dialect: str) -> str:
     return made[0]
 
 
-def parse(connection: duckdb.DuckDBPyConnection, text: str, parameters: Parameters = ()) -> Source:
+def parse(
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    parameters: Parameters = (),
+    *,
+    describing: bool = False,
+) -> Source:
     """Parse DuckDB SQL, in which ``:name`` may stand for ``$name``.
+
+    Parameters
+    ----------
+    describing
+        Whether the text is a DESCRIBE, which only the binder looks at.
 
     Raises
     ------
@@ -129,9 +138,7 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str, parameters: Paramete
     ParameterError
         When the values do not fit the statement's parameters.
     """
-    tree = _tree(connection, text)
-    if tree["error"]:
-        text, tree = _without_colons(connection, text, tree)
+    text, tree = parsed(connection, text)
     if tree["error"]:
         if tree.get("error_type") == "not implemented":
             if str(tree.get("error_message")).startswith("Mixing named and positional"):
@@ -148,34 +155,9 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str, parameters: Paramete
     named = {str(entry["key"]).lower() for entry in statements[0].get("named_param_map") or []}
     if named != {use.name for use in found}:
         raise Unsupported("a parameter stands where the engine does not find it")
-    refuse_unnamed(nodes)
+    if not describing:
+        refuse_unnamed(nodes)
     return _Collector(text, found, given(connection, found, parameters)).collect(nodes)
-
-
-def _tree(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
-    row = connection.execute(
-        "SELECT json_serialize_sql(?, skip_null := true, skip_empty := true)", [text]
-    ).fetchone()
-    return cast("dict[str, Any]", msgspec.json.decode(cast("tuple[str]", row)[0]))
-
-
-def _without_colons(
-    connection: duckdb.DuckDBPyConnection, text: str, tree: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """Return the text with ``$name`` for ``:name``, and its tree.
-
-    Only where DuckDB's grammar has no use for the colon, as it has in ``list[a:b]``. Where that
-    does not make it a statement, text and tree are as before.
-    """
-    changed, now = text, tree
-    while now["error"] and now.get("position") is not None:
-        data = changed.encode()
-        at = int(now["position"])
-        if data[at : at + 1] != b":" or not _NAME_START.match(data, at + 1):
-            return text, tree
-        changed = (data[:at] + b"$" + data[at + 1 :]).decode()
-        now = _tree(connection, changed)
-    return changed, now
 
 
 def _refusal(connection: duckdb.DuckDBPyConnection, text: str) -> Unsupported:
@@ -187,10 +169,7 @@ def _refusal(connection: duckdb.DuckDBPyConnection, text: str) -> Unsupported:
     kind = _kind(connection, text)
     if several and kind == "SELECT":
         return Unsupported("one statement at a time, please")
-    hint = "Starling answers SELECT, VALUES, FROM and WITH."
-    if kind == "EXPLAIN":
-        hint = "`starling explain` shows the plan of a statement."
-    return Unsupported(f"{kind} statements are not supported", hint=hint)
+    return refusal(kind)
 
 
 def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
@@ -261,7 +240,7 @@ class _Collector:
 
     def _show(self, node: Mapping[str, Any]) -> None:
         name = str(node.get("table_name", "")).strip('"')
-        if node.get("show_type") in ("DESCRIBE", "SUMMARY") and name:
+        if node.get("show_type") in ("DESCRIBE", "SHOW", "SUMMARY") and name:
             self._tables[name] = None
             return
         raise Unsupported("SHOW is not supported", hint=_TABLES_HINT)

@@ -27,6 +27,7 @@ from starling_py.planner.algebra import (
     Sort,
     StageRead,
     Values,
+    Window,
     outputs,
 )
 from starling_py.planner.expressions import (
@@ -36,6 +37,7 @@ from starling_py.planner.expressions import (
     order_sql,
     sql,
 )
+from starling_py.planner.windowing import window_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,6 +145,12 @@ class _Writer:
                 return replace(below, items=tuple(_as(sql(i.expression), i.name) for i in items))
             case Group():
                 return self._group(node)
+            case Window(input=input_, calls=calls):
+                below = self._block(input_)
+                if not below.takes_items:
+                    below = self._nested(below)
+                made = tuple(_as(window_sql(call), name) for name, call in calls)
+                return replace(below, items=_names(outputs(input_)) + made)
             case Sort(input=input_, keys=keys):
                 below = self._block(input_)
                 if below.order or below.limit or below.items:

@@ -29,15 +29,17 @@ from starling_py.planner.algebra import (
     SetOperation,
     Sort,
     StageRead,
+    Window,
     walk,
 )
 from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.expressions import Column
+from starling_py.planner.fragments import Spread
 from starling_py.planner.remote import on_s3
-from starling_py.planner.sizing import Sizing, cut, whole_row_groups
+from starling_py.planner.sizing import Sizing, borders, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
-from starling_py.planner.tables import ColumnSource, Table, TableColumn
+from starling_py.planner.tables import ColumnSource, TableColumn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from starling_py.planner.footers import Footers
     from starling_py.planner.fragments import Draft
 
-__all__ = ["freeze", "input_columns", "scan_column", "whole_statement"]
+__all__ = ["freeze", "input_columns", "scan_column", "scan_read"]
 
 
 def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[Stage, ...]:
@@ -70,8 +72,10 @@ def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[S
                 tasks=draft.fragment.tasks,
                 threads=sizing.threads(draft.fragment.tasks),
                 estimate=Estimate(rows=relation.rows, bytes=relation.bytes),
+                fallback=draft.fragment.alone,
                 composed=True,
                 keeps_join_order=estimator.knows_better(draft.fragment.node),
+                divisible=draft.fragment.spread in (Spread.SPLIT, Spread.HASHED),
             )
         )
     return tuple(stages)
@@ -92,49 +96,6 @@ def scan_column(name: str, column: TableColumn) -> ScanColumn:
     return ScanColumn(name, column.type, source, column.field)
 
 
-def whole_statement(
-    text: str,
-    columns: Sequence[InputColumn],
-    tables: Sequence[tuple[str, Table]],
-    relation: Estimate,
-    footers: Footers,
-    sizing: Sizing,
-    reason: str,
-) -> Stage:
-    """Return the one stage that runs a statement as it is, on one worker with all its cores.
-
-    Parameters
-    ----------
-    tables
-        Names that the statement uses, and what they are.
-    reason
-        Why nothing was distributed, or empty where one task is simply best.
-    """
-    reads = tuple(
-        _scan_read(
-            name,
-            Scan(table, ()),
-            tuple(scan_column(column.name, column) for column in table.columns),
-            1,
-            footers,
-            sizing,
-        )
-        for name, table in tables
-    )
-    return Stage(
-        id=0,
-        label="whole statement",
-        statement=text,
-        columns=tuple(columns),
-        inputs=reads,
-        outputs=(SinglePartition(),),
-        tasks=1,
-        threads=sizing.options.cores,
-        estimate=relation,
-        fallback=reason,
-    )
-
-
 def _input(
     name: str, leaf: Scan | StageRead, tasks: int, footers: Footers, sizing: Sizing
 ) -> StageInput:
@@ -143,14 +104,14 @@ def _input(
             name, leaf.stage, leaf.output, leaf.delivery, input_columns(leaf.columns)
         )
     columns = tuple(scan_column(item.name, item.column) for item in leaf.scanned)
-    return _scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)
+    return scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)
 
 
 def _with_constants(file: FileRange, wanted: list[int]) -> FileRange:
     return msgspec.structs.replace(file, constants=tuple(file.constants[at] for at in wanted))
 
 
-def _scan_read(
+def scan_read(
     name: str,
     scan: Scan,
     columns: tuple[ScanColumn, ...],
@@ -158,15 +119,18 @@ def _scan_read(
     footers: Footers,
     sizing: Sizing,
 ) -> ScanRead:
+    """Return the read of a scan's share by each of ``tasks`` tasks, as the relation ``name``."""
     total = sum(len(file.row_groups) for file in scan.table.files)
     kept = footers.kept(scan)
     if scan.cut is None:
         # Two tasks that share a row group on S3 would both fetch all of it.
         within = sizing.options.tasks is not None and not on_s3(scan.table)
         splits = cut(kept, tasks, within_row_groups=within)
+        begins = borders(kept, splits)
         conditions: tuple[str, ...] = ()
     else:
         shares = share_of_ranges(scan, scan.cut, kept)
+        begins = ()
         splits = tuple(whole_row_groups(share.row_groups) for share in shares)
         conditions = tuple(share.condition for share in shares)
     # Constants of columns that are not read are not carried.
@@ -187,6 +151,7 @@ def _scan_read(
         total,
         total - len(kept),
         conditions,
+        begins,
     )
 
 
@@ -242,6 +207,8 @@ def _label(node: Node) -> str:
                 words.append(f"{kind.lower()} join")
             case Group(aggregates=calls, keys=keys):
                 words.append(("aggregate" if calls else "distinct") if keys else "total")
+            case Window():
+                words.append("window")
             case Sort():
                 words.append("sort")
             case Limit():

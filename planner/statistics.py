@@ -25,9 +25,10 @@ from starling_py.planner.algebra import (
     Sort,
     StageRead,
     Values,
+    Window,
     outputs,
 )
-from starling_py.planner.expressions import Call, Cast, Column, Expression, Literal
+from starling_py.planner.expressions import Call, Case, Cast, Column, Expression, Literal
 from starling_py.planner.footers import ColumnFacts, Footers, number
 from starling_py.planner.tables import ColumnSource
 from starling_py.planner.types import estimated_width
@@ -112,7 +113,7 @@ class Estimator:
                 below = self.estimate(input_)
                 facts = {}
                 for item in items:
-                    column = _behind(item.expression)
+                    column = _behind(_chosen(item.expression))
                     known = below.columns.get(column.name) if column else None
                     facts[item.name] = known or _unknown(item.column, below.rows)
                 return Relation(below.rows, facts)
@@ -120,6 +121,10 @@ class Estimator:
                 return self.join(node, self.estimate(node.left), self.estimate(node.right))
             case Group():
                 return self._group(node)
+            case Window(input=input_, calls=calls):
+                below = self.estimate(input_)
+                made = {n: _unknown(Column(n, call.type), below.rows) for n, call in calls}
+                return Relation(below.rows, {**below.columns, **made})
             case Sort(input=input_):
                 return self.estimate(input_)
             case Limit(input=input_, count=count):
@@ -242,6 +247,14 @@ def facts_of(expression: Expression, relation: Relation) -> _KeyFacts:
     if facts.low is not None and facts.high is not None:
         whole = min(whole, facts.high - facts.low + 1.0)
     return _KeyFacts(facts.distinct, max(facts.distinct, min(whole, facts.origin)), facts.origin)
+
+
+def _chosen(expression: Expression) -> Expression:
+    """Return the value of CASE WHEN … THEN value END, which has no others but NULL."""
+    match expression:
+        case Case(branches=((_, value),), otherwise=Literal(type='"NULL"')):
+            return value
+    return expression
 
 
 def _behind(expression: Expression) -> Column | None:

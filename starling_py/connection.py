@@ -71,7 +71,7 @@ def connect(
     target
         ``"local"`` runs tasks on this machine, ``"lambda"`` in a function on AWS Lambda.
     function
-        The name or ARN of that function; by default ``starling``.
+        The name or ARN of that function; by default ``starling-worker``.
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -160,7 +160,11 @@ class Connection:
 
     def explain(self, sql: str, parameters: Parameters | None = None) -> StagePlan:
         """Return the plan of a statement, without running it."""
-        return self._session.plan(sql, () if parameters is None else parameters)
+        from starling_py.statements import plan_statement
+
+        return plan_statement(
+            self._session, sql, self._session.read(sql, () if parameters is None else parameters)
+        )
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from starling_py.access import S3Access
 from starling_py.cancelling import Cancellation
-from starling_py.coordinator.driver import Answer, Driver
+from starling_py.coordinator.driver import Driver
 from starling_py.coordinator.machine import available_cores, default_memory
 from starling_py.coordinator.scratch import Scratch, sweep
 from starling_py.coordinator.transport import Transport
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from starling_py.coordinator.answers import Answer
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import StagePlan
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from starling_py.shuffle.objects import ObjectStore
     from starling_py.shuffle.rows import Rows
 
-__all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult"]
+__all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult", "run_result"]
 
 _T = TypeVar("_T")
 _STOP_SECONDS = 60.0
@@ -137,6 +138,11 @@ class RunResult:
     reports: tuple[TaskReport, ...]
 
     @property
+    def count(self) -> int:
+        """How many rows the answer has."""
+        return sum(piece.rows for piece in self.rows)
+
+    @property
     def table(self) -> pa.Table:
         """The whole answer."""
         return whole(self.rows)
@@ -222,6 +228,7 @@ class _Parts:
             max_attempts=self._options.attempts,
             attempt_seconds=self._options.attempt_seconds,
             transport=self._options.transport,
+            divides=self._options.function is not None,
             folder=self._scratch.path if self._scratch is not None else None,
         )
         running: Future[tuple[Answer, float]] | None = None
@@ -235,7 +242,7 @@ class _Parts:
                 loop.call(driver.cancel)
                 wait([running], _STOP_SECONDS)
             raise
-        return _result(plan, answer, seconds)
+        return run_result(plan, answer, seconds)
 
     async def _drive(self, driver: Driver) -> tuple[Answer, float]:
         loop = asyncio.get_running_loop()
@@ -358,7 +365,8 @@ def _invoker(options: EngineOptions, scratch: Path) -> Invoker:
     )
 
 
-def _result(plan: StagePlan, answer: Answer, seconds: float) -> RunResult:
+def run_result(plan: StagePlan, answer: Answer, seconds: float) -> RunResult:
+    """Return an answer with what it cost."""
     reports = tuple(report for stage in plan.stages for report in answer.reports[stage.id])
     last = plan.stages[-1].id
     shuffled = [

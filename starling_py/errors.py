@@ -8,6 +8,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     ├── TableError               the files of a table          (DataError)
     │   ├── NoFiles              a path or pattern that matches no file
     │   ├── EmptyTable           a table's folder without Parquet files
+    │   ├── IncompleteTable      a table that is being written, or was damaged
     │   ├── AmbiguousTable       two sources of one table name
     │   ├── AccessDenied
     │   ├── UnreadableFile
@@ -23,6 +24,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── UnknownColumn        with the candidates
     │   ├── BindError            anything else that DuckDB's binder says
     │   ├── ParameterError       values that do not fit the statement's parameters
+    │   ├── TableExists          a new table of a name that is taken
     │   └── Unsupported          refused by name               (NotSupportedError)
     ├── TaskError                the run                       (OperationalError)
     │   ├── TaskFailed           the statement failed on its data (DataError)
@@ -41,6 +43,10 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── FunctionThrottled    too many calls at once, for too long
     │   ├── FunctionUnavailable  no useful answer, however often it was called
     │   └── BadInvocation        a call that no client of its version makes
+    ├── DetachedError            a query that runs by itself   (OperationalError)
+    │   ├── QueryUnknown         no such query below this scratch
+    │   ├── QueryRunning         it has not ended yet
+    │   └── CoordinatorLost      its coordinators end, and it gets no further
     ├── DeployError              workers come and go           (OperationalError)
     │   ├── WheelsMissing        no wheels for the function's platform
     │   ├── BundleTooLarge       more than a function may have
@@ -77,6 +83,7 @@ from starling_py.catalog.errors import (
     EmptyTable,
     EncryptedFile,
     HiveMismatch,
+    IncompleteTable,
     NoFiles,
     NotParquet,
     OutputError,
@@ -96,6 +103,12 @@ from starling_py.deploy.errors import (
     StackFailed,
     WheelsMissing,
 )
+from starling_py.detached.errors import (
+    CoordinatorLost,
+    DetachedError,
+    QueryRunning,
+    QueryUnknown,
+)
 from starling_py.operators.errors import (
     BadParquet,
     Cancelled,
@@ -111,6 +124,7 @@ from starling_py.planner.errors import (
     ParameterError,
     SqlError,
     SqlSyntaxError,
+    TableExists,
     UnknownColumn,
     UnknownTable,
     Unsupported,
@@ -169,6 +183,7 @@ __all__ = [
     "Cancelled",
     "ClockSkew",
     "Closed",
+    "CoordinatorLost",
     "CorruptObject",
     "CredentialsExpired",
     "CredentialsMissing",
@@ -176,6 +191,7 @@ __all__ = [
     "DatabaseError",
     "DeployDenied",
     "DeployError",
+    "DetachedError",
     "EmptyTable",
     "EncryptedFile",
     "Error",
@@ -191,6 +207,7 @@ __all__ = [
     "FunctionTooSmall",
     "FunctionUnavailable",
     "HiveMismatch",
+    "IncompleteTable",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
@@ -207,6 +224,8 @@ __all__ = [
     "OutputError",
     "ParameterError",
     "ProgrammingError",
+    "QueryRunning",
+    "QueryUnknown",
     "SchemaMismatch",
     "SqlError",
     "SqlSyntaxError",
@@ -218,6 +237,7 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "TableError",
+    "TableExists",
     "TaskError",
     "TaskFailed",
     "TaskTimedOut",

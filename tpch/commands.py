@@ -132,6 +132,14 @@ def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> 
 )
 @click.option("--doublewrite", is_flag=True, help="As for `starling query`.")
 @click.option(
+    "--target",
+    type=click.Choice(["local", "lambda"]),
+    default="local",
+    show_default=True,
+    help="As for `starling query`.",
+)
+@click.option("--function", metavar="NAME", help="As for `starling query`.")
+@click.option(
     "--queries",
     metavar="NUMBERS",
     callback=_queries,
@@ -158,6 +166,8 @@ def verify(
     scratch: str | None,
     shuffle: str,
     doublewrite: bool,
+    target: str,
+    function: str | None,
     queries: tuple[int, ...],
     repeat: int,
 ) -> None:
@@ -188,6 +198,8 @@ def verify(
         scratch=scratch,
         shuffle=shuffle,
         doublewrite=doublewrite,
+        target=target,
+        function=function,
         repeat=repeat,
     ):
         if not outcomes:

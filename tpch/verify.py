@@ -132,6 +132,8 @@ def verify(
     scratch: str | None = None,
     shuffle: str = "auto",
     doublewrite: bool = False,
+    target: str = "local",
+    function: str | None = None,
 ) -> Iterator[Outcome]:
     """Run queries through both engines in turn and yield an outcome each.
 
@@ -151,7 +153,7 @@ def verify(
         For all workers of the engine together, such as ``1536MiB``.
     copy
         Where the engine finds the same files, such as ``s3://bucket/prefix``.
-    scratch, shuffle, doublewrite
+    scratch, shuffle, doublewrite, target, function
         As for ``connect``.
     """
     check_folder(folder)
@@ -165,11 +167,19 @@ def verify(
             scratch=scratch,
             shuffle=shuffle,
             doublewrite=doublewrite,
+            target=target,
+            function=function,
         ) as connection,
-        Oracle(folder, threads=connection.config.workers) as oracle,
+        Oracle(folder, threads=_threads(connection)) as oracle,
     ):
         for query in queries:
             yield _verify_one(query, connection, oracle, repeat)
+
+
+def _threads(connection: starling_py.Connection) -> int:
+    """Return how many threads of this machine an engine with these workers is compared with."""
+    config = connection.config
+    return config.cores if config.target == "lambda" else config.workers
 
 
 def totals(outcomes: Sequence[Outcome]) -> Totals:

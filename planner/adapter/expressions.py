@@ -23,9 +23,10 @@ from starling_py.planner.expressions import (
     OrderKey,
 )
 from starling_py.planner.literals import constant
+from starling_py.planner.states import FUNCTIONS
 from starling_py.planner.types import type_name
 
-__all__ = ["aggregate", "comparison", "expression", "order_keys"]
+__all__ = ["aggregate", "aggregate_name", "comparison", "expression", "order_keys"]
 
 Serialized = Mapping[str, Any]
 
@@ -46,55 +47,41 @@ _INFIX = frozenset(
 
 _PREFIX = frozenset(("-", "+", "~", "!", "@"))
 
-_PLAIN_AGGREGATES = frozenset(
+_PLAIN_AGGREGATES = FUNCTIONS | frozenset(
     (
-        "any_value",
-        "approx_count_distinct",
-        "arg_max",
-        "arg_min",
+        "approx_top_k",
+        "arg_max_nulls_last",
+        "arg_min_nulls_last",
         "array_agg",
-        "avg",
         "bit_and",
         "bit_or",
         "bit_xor",
         "bool_and",
         "bool_or",
-        "corr",
         "count",
         "count_if",
         "count_star",
-        "covar_pop",
-        "covar_samp",
-        "favg",
-        "first",
-        "fsum",
+        "countif",
         "group_concat",
-        "kurtosis",
+        "histogram",
+        "histogram_exact",
         "last",
         "list",
+        "listagg",
         "mad",
         "max",
-        "max_by",
-        "mean",
         "median",
         "min",
-        "min_by",
         "mode",
         "product",
-        "regr_slope",
-        "skewness",
-        "stddev",
-        "stddev_pop",
-        "stddev_samp",
         "string_agg",
         "sum",
         "sum_no_overflow",
-        "var_pop",
-        "var_samp",
-        "variance",
     )
 )
 """Aggregates called by name and arguments alone: binding takes no parameter out of the call."""
+
+_QUANTILES = frozenset(("quantile_cont", "quantile_disc"))
 
 
 def comparison(name: str) -> str:
@@ -228,19 +215,29 @@ def order_keys(serialized: Sequence[Serialized], row: Sequence[Column]) -> tuple
     return tuple(keys)
 
 
+def aggregate_name(serialized: Serialized) -> str:
+    """Return the name of an aggregate function that its arguments describe in full."""
+    name = str(serialized["qname"]["path"][-1])
+    if name not in _PLAIN_AGGREGATES:
+        raise CannotDistribute(f"aggregate {name}")
+    return name
+
+
 def aggregate(serialized: Serialized, row: Sequence[Column]) -> Aggregate:
     """Return a call of an aggregate function."""
     kind = serialized["expression_class"]
     if kind != "BOUND_AGGREGATE":
         raise CannotDistribute(f"expression {kind} among aggregates")
-    name = serialized["qname"]["path"][-1]
-    if name not in _PLAIN_AGGREGATES:
-        raise CannotDistribute(f"aggregate {name}")
+    name = str(serialized["qname"]["path"][-1])
+    if name not in _QUANTILES and name != "approx_quantile":
+        name = aggregate_name(serialized)
     if serialized["state_export"] != "NONE":
         raise CannotDistribute("exported aggregate state")
     condition = serialized["filter"]
     order = serialized["order_bys"]
     arguments = _several(serialized["children"], row)
+    if name in _QUANTILES:
+        arguments = (arguments[0], _wanted_quantiles(serialized))
     return Aggregate(
         name,
         arguments if name == "string_agg" else tuple(map(_typed, arguments)),
@@ -249,3 +246,17 @@ def aggregate(serialized: Serialized, row: Sequence[Column]) -> Aggregate:
         None if condition is None else expression(condition, row),
         () if not order else order_keys(order["orders"], row),
     )
+
+
+def _wanted_quantiles(serialized: Serialized) -> Expression:
+    """Return the parameter of a quantile as it was written: its argument is a DOUBLE by now."""
+    data = serialized["function_data"]
+    quantiles = [constant(value) for value in data["quantiles"]]
+    if data["desc"]:
+        # DuckDB writes a quantile from the other end as a negative number.
+        if not all(value["value"] for value in data["quantiles"]):
+            raise CannotDistribute("quantile 0 in descending order")
+        quantiles = [Literal(f"(- {value.sql})", value.type) for value in quantiles]
+    if serialized["children"][1]["value"]["type"]["id"] == "LIST":
+        return Call("list_value", tuple(quantiles), f"{quantiles[0].type}[]")
+    return quantiles[0]

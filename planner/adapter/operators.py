@@ -17,6 +17,7 @@ from starling_py.planner.adapter.expressions import (
 )
 from starling_py.planner.adapter.filters import table_filter
 from starling_py.planner.adapter.joins import Row, Side, pick, read_join
+from starling_py.planner.adapter.windows import read_window
 from starling_py.planner.algebra import (
     CteRead,
     Group,
@@ -116,6 +117,7 @@ class _Reader:
             "CROSS_PRODUCT": self._join,
             "AGGREGATE_AND_GROUP_BY": self._group,
             "DISTINCT": self._distinct,
+            "WINDOW": self._window,
             "ORDER_BY": self._sort,
             "LIMIT": self._limit,
             "UNION": self._set_operation,
@@ -271,6 +273,9 @@ class _Reader:
         if set(targets) != set(row):
             raise CannotDistribute("DISTINCT over other columns than those selected")
         return Group(node, tuple(dict.fromkeys(row)), ()), row
+
+    def _window(self, serialized: Serialized) -> tuple[Node, Row]:
+        return read_window(serialized, *self._only(serialized), self._names)
 
     def _sort(self, serialized: Serialized) -> tuple[Node, Row]:
         node, row = self._only(serialized)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.planner.adapter.operators import ROW_ID
@@ -23,6 +24,7 @@ from starling_py.planner.algebra import (
     Sort,
     StageRead,
     Values,
+    Window,
     outputs,
     rewrite,
     with_columns,
@@ -101,7 +103,7 @@ class _Pruner:
     def prune(self, node: Node, needed: set[str]) -> Node:
         """Return the node with at least the needed columns, and no more than it must carry."""
         made = self._pruned(node, needed)
-        if not isinstance(made, (Scan, Filter, Join)):
+        if not isinstance(made, (Scan, Filter, Join, Window)):
             return made
         # What only conditions here use ends here.
         kept = _only(outputs(made), needed)
@@ -137,6 +139,10 @@ class _Pruner:
                 return Limit(self.prune(input_, needed), count, offset)
             case Group():
                 return self._group(node, needed)
+            case Window(input=input_, calls=calls):
+                window = Window(input_, tuple(call for call in calls if call[0] in needed))
+                below = self.prune(input_, needed | _names(window.expressions()))
+                return replace(window, input=below) if window.calls else below
             case Join():
                 return self._join(node, needed)
             case SetOperation():

@@ -5,6 +5,7 @@ Without them joins stand next to each other, and equal values have one name.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
@@ -23,6 +24,7 @@ from starling_py.planner.algebra import (
     Sort,
     StageRead,
     Values,
+    Window,
     outputs,
 )
 from starling_py.planner.expressions import (
@@ -81,6 +83,9 @@ def _drop(node: Node) -> tuple[Node, Renaming]:
         case Limit(input=input_, count=count, offset=offset):
             below, renaming = _drop(input_)
             return Limit(below, count, offset), renaming
+        case Window(input=input_):
+            below, renaming = _drop(input_)
+            return replace(node.mapped(lambda e: _new(e, renaming)), input=below), renaming
         case Group(input=input_):
             return _group(node, *_drop(input_))
         case Join():

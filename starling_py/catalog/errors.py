@@ -9,6 +9,7 @@
     └── TableError               the files of a table
         ├── NoFiles              a pattern or a path that matches no file
         ├── EmptyTable           a table's folder without Parquet files
+        ├── IncompleteTable      a table that is being written, or was damaged
         ├── AmbiguousTable       two sources of one name
         ├── AccessDenied
         ├── UnreadableFile
@@ -36,6 +37,7 @@ __all__ = [
     "EmptyTable",
     "EncryptedFile",
     "HiveMismatch",
+    "IncompleteTable",
     "NoFiles",
     "NotParquet",
     "OutputError",
@@ -81,6 +83,12 @@ class EmptyTable(TableError):
     """The folder of a table holds no Parquet file."""
 
     code = "EMPTY_TABLE"
+
+
+class IncompleteTable(TableError):
+    """A table of CREATE TABLE … AS lacks files: it is being written or dropped, or damaged."""
+
+    code = "INCOMPLETE_TABLE"
 
 
 class AmbiguousTable(TableError):

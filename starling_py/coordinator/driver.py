@@ -7,30 +7,26 @@ import contextvars
 import logging
 import secrets
 import time
-from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
-import pyarrow as pa
-
-from starling_py.coordinator.scheduler import (
+from starling_py.coordinator.answers import Answer, answer_rows
+from starling_py.coordinator.messages import (
     Action,
     Attempt,
     Cancel,
     CancelAttempt,
+    Drain,
     Event,
     Fail,
     Finish,
     Invoke,
-    Options,
     Release,
-    Scheduler,
     StageComplete,
     StageReady,
     TaskReported,
     Tick,
 )
-from starling_py.coordinator.specs import output_runs
+from starling_py.coordinator.scheduler import Options, Scheduler
 from starling_py.coordinator.transport import Transport
 from starling_py.events import (
     Events,
@@ -44,42 +40,24 @@ from starling_py.events import (
 )
 from starling_py.operators.errors import TaskError
 from starling_py.operators.task import TaskReport, TaskSpec
-from starling_py.shuffle.errors import CorruptObject, StarlingError
-from starling_py.shuffle.format import decode_header
-from starling_py.shuffle.index import PartitionRun
+from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.meter import RequestCounts, metered
-from starling_py.shuffle.objects import RowStore, copy_key, task_key
-from starling_py.shuffle.read import iter_runs, read_runs
-from starling_py.shuffle.rows import MemoryShare, Rows, collect
+from starling_py.shuffle.objects import copy_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from starling_py.coordinator.progress import Progress
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import Stage, StagePlan
+    from starling_py.shuffle.rows import Rows
 
-__all__ = ["Answer", "Driver"]
+__all__ = ["Driver", "in_thread"]
 
 _T = TypeVar("_T")
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 40.0
-_ANSWER_BYTES = 64 << 20
-"""What of an answer from a store outside of the process is kept in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer of a plan, and the reports of all its tasks by stage.
-
-    ``rows`` are those of each task of the last stage in turn, at least one; columns c0, c1 ….
-
-    ``requests`` are those of all attempts, also of failed ones, and of the coordinator itself.
-    """
-
-    rows: tuple[Rows, ...]
-    reports: dict[int, tuple[TaskReport, ...]]
-    requests: RequestCounts
 
 
 class Driver:
@@ -93,6 +71,10 @@ class Driver:
         How long the query may take.
     folder
         Where an answer is kept that is too large for memory.
+    divides
+        Divide tasks that run out of time, where they can be.
+    progress
+        Of an earlier driver of the same plan.
     """
 
     def __init__(
@@ -105,7 +87,9 @@ class Driver:
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
         transport: Transport | None = None,
+        divides: bool = False,
         folder: Path | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._plan = plan
         self._folder = folder
@@ -121,14 +105,17 @@ class Driver:
                 attempt_seconds=attempt_seconds,
                 max_attempts=max_attempts,
                 transport=self._transport,
+                divides=divides,
             ),
             nonce=lambda: secrets.token_hex(8),
+            progress=progress,
         )
-        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Event | None] = asyncio.Queue()
         self._attempts: dict[Attempt, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._releases: list[asyncio.Task[None]] = []
         self._outcome: Finish | Fail | None = None
+        self._keeps = False
         self._requests = RequestCounts()
         # Keys are known beforehand, so what attempts may have left is deleted without a listing.
         self._left: dict[Attempt, str] = {}
@@ -137,6 +124,28 @@ class Driver:
     def cancel(self) -> None:
         """Ask for the end of the query; only from the thread of the event loop."""
         self._inbox.put_nowait(Cancel())
+
+    def drain(self) -> None:
+        """Let no more attempts begin; only from the thread of the event loop."""
+        self._inbox.put_nowait(Drain())
+
+    def leave(self) -> None:
+        """Let :meth:`reports` return, as it is; only from the thread of the event loop."""
+        self._inbox.put_nowait(None)
+
+    @property
+    def running(self) -> int:
+        """How many attempts run."""
+        return len(self._scheduler.in_flight)
+
+    @property
+    def requests(self) -> RequestCounts:
+        """What the attempts so far have asked of stores."""
+        return self._requests
+
+    def progress(self) -> Progress:
+        """Return how far the plan has come; only from the thread of the event loop."""
+        return self._scheduler.progress()
 
     async def run(self) -> Answer:
         """Run the plan to its end.
@@ -161,20 +170,48 @@ class Driver:
 
     async def _run(self) -> tuple[tuple[Rows, ...], dict[int, tuple[TaskReport, ...]]]:
         try:
-            self._act(self._scheduler.start(time.time()))
-            while self._outcome is None:
-                event = await self._next_event()
-                self._act(self._scheduler.handle(event, time.time()))
-            if isinstance(self._outcome, Fail):
-                raise self._outcome.error
-            rows = await _in_thread(self._take_answer)
-            reports = {stage.id: self._scheduler.reports(stage.id) for stage in self._plan.stages}
+            reports = await self._reports()
+            last = reports[self._plan.stages[-1].id]
+            store, copied = self._invoker.store, self._transport.doublewrite
+            rows = await in_thread(
+                lambda: answer_rows(self._plan, last, store, copied=copied, folder=self._folder)
+            )
             return rows, reports
         finally:
             await self._stop_attempts()
             # What fails to be deleted now is deleted with all the rest.
             await asyncio.gather(*self._releases, return_exceptions=True)
             await self._remove(list(self._left))
+
+    async def reports(self) -> dict[int, tuple[TaskReport, ...]] | None:
+        """Run the plan to its end, and leave all its objects where they are.
+
+        Returns
+        -------
+        dict or None
+            The reports of all tasks by stage; ``None`` if :meth:`leave` was called before the end.
+
+        Raises
+        ------
+        StarlingError
+            If there is no answer.
+        """
+        self._keeps = True
+        try:
+            return await self._reports()
+        except _Left:
+            return None
+        finally:
+            await self._stop_attempts()
+
+    async def _reports(self) -> dict[int, tuple[TaskReport, ...]]:
+        self._act(self._scheduler.start(time.time()))
+        while self._outcome is None:
+            event = await self._next_event()
+            self._act(self._scheduler.handle(event, time.time()))
+        if isinstance(self._outcome, Fail):
+            raise self._outcome.error
+        return {stage.id: self._scheduler.reports(stage.id) for stage in self._plan.stages}
 
     async def _remove(self, attempts: Sequence[Attempt]) -> None:
         """Delete what these attempts may have left, one key for all attempts of a task."""
@@ -184,10 +221,11 @@ class Driver:
         if not keys:
             return
         try:
-            await _in_thread(lambda: self._invoker.store.delete(keys))
-        except StarlingError:
-            # The answer, or the reason why there is none, matters more.
-            logging.getLogger(__name__).warning("%s … was not removed", keys[0], exc_info=True)
+            await in_thread(lambda: self._invoker.store.delete(keys))
+        except StarlingError as error:
+            # The answer, or the reason why there is none, matters more. No traceback: it would
+            # name the bucket.
+            logging.getLogger(__name__).warning("%s … was not removed (%s)", keys[0], error.code)
         else:
             for attempt in attempts:
                 self._left.pop(attempt, None)
@@ -204,9 +242,12 @@ class Driver:
     async def _next_event(self) -> Event:
         wait = min(max(self._scheduler.next_deadline - time.time(), 0.0), _TICK_SECONDS)
         try:
-            return await asyncio.wait_for(self._inbox.get(), wait)
+            event = await asyncio.wait_for(self._inbox.get(), wait)
         except TimeoutError:
             return Tick()
+        if event is None:
+            raise _Left
+        return event
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -224,7 +265,8 @@ class Driver:
                 case StageComplete():
                     self._events(StageFinished(self._plan.query, action.stage, action.reports))
                 case Release():
-                    self._release(action.stage)
+                    if not self._keeps:
+                        self._release(action.stage)
                 case Finish() | Fail():
                     self._outcome = action
 
@@ -260,42 +302,17 @@ class Driver:
         if running:
             await asyncio.wait(running, timeout=_STOP_SECONDS)
 
-    def _take_answer(self) -> tuple[Rows, ...]:
-        plan = self._plan
-        store = self._invoker.store
-        stage = plan.stages[-1]
-        reports = self._scheduler.reports(stage.id)
-        if isinstance(store, RowStore):
-            return tuple(
-                store.get_rows(task_key(plan.query, stage.id, task)) for task in range(stage.tasks)
-            )
-        copied = self._transport.doublewrite
-        runs = output_runs(stage, reports, 0, query=plan.query, copied=copied)
-        if not runs:
-            return (Rows.of(self._nothing(reports[0])),)
-        tables = iter_runs(store, runs)
-        first = next(tables)
-        batches = (batch for table in chain((first,), tables) for batch in table.to_batches())
-        share = MemoryShare(_ANSWER_BYTES)
-        try:
-            return (collect(first.schema, batches, share, self._folder)[0],)
-        except pa.ArrowInvalid as error:
-            raise CorruptObject(f"the tasks of the last stage do not agree: {error}") from error
 
-    def _nothing(self, report: TaskReport) -> pa.Table:
-        """Return an answer without a row."""
-        key = task_key(self._plan.query, report.stage, report.task)
-        if report.inline:
-            return decode_header(key, report.inline).schema.empty_table()
-        # Some run, for the sake of the schema.
-        return read_runs(self._invoker.store, (PartitionRun(key, "", 0, 1),))
+class _Left(Exception):
+    """The driver was told to leave."""
 
 
 def _failure(spec: TaskSpec, error: StarlingError) -> TaskReport:
     return TaskReport(spec.query, spec.stage, spec.task, spec.attempt, "none", error=error.record())
 
 
-async def _in_thread(work: Callable[[], _T]) -> _T:
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Do something that waits, and wait for it without stopping the event loop."""
     # What the work asks of the store is counted where that of the caller is.
     here = contextvars.copy_context()
     try:

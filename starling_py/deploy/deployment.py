@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starling_py.catalog.errors import UsageError
 from starling_py.deploy.bucket import Bucket
+from starling_py.deploy.contents import WORKER
 from starling_py.deploy.errors import DeployError, ForeignObjects, NotDeployed, StackFailed
 from starling_py.deploy.stack import Stack
 from starling_py.shuffle.errors import StarlingError
@@ -57,9 +58,10 @@ def template() -> str:
     return files(__package__).joinpath("template.yaml").read_text(encoding="utf-8")
 
 
-def dockerfile() -> str:
-    """Return the Dockerfile that makes a container image of a bundle."""
-    return files(__package__).joinpath("Dockerfile").read_text(encoding="utf-8")
+def dockerfile(handler: str = WORKER.handler) -> str:
+    """Return the Dockerfile that makes a container image of a bundle with this handler."""
+    text = files(__package__).joinpath("Dockerfile").read_text(encoding="utf-8")
+    return text.replace(WORKER.handler, handler)
 
 
 def deploy(

@@ -18,6 +18,7 @@ from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.s3_credentials import environment_credentials
 from starling_py.worker.admission import admit, check_location
+from starling_py.worker.discretion import discreet
 from starling_py.worker.errors import BadInvocation, FunctionMismatch
 from starling_py.worker.payload import (
     CALL_LIMIT,
@@ -98,7 +99,10 @@ class FunctionWorker:
         try:
             outcome = self._answer(_invocation(event), context)
         except Exception as error:  # noqa: BLE001 - a traceback would go to the logs, with data
-            outcome = Outcome(VERSION, error=typed_error(error).record())
+            record = typed_error(error).record()
+            if not isinstance(error, StarlingError):
+                record = structs.replace(record, message=type(error).__name__)
+            outcome = Outcome(VERSION, error=record)
         answer: dict[str, object] = msgspec.to_builtins(outcome)
         return answer
 
@@ -124,7 +128,7 @@ class FunctionWorker:
             memory_limit=instance_limit(mebibytes * _MEBIBYTE),
         )
         others = self._start_others(call, ends_at)
-        report = self._run(spec, store, call.data, ends_at)
+        report = discreet(self._run(spec, store, call.data, ends_at), spec)
         outcome = Outcome(
             VERSION, report=as_text(pack(report)), others=_outcomes(others) if others else ()
         )

@@ -239,7 +239,7 @@ def test_duckdb_refuses_them_to_order_by(connection):
 @pytest.mark.parametrize(
     "sql",
     [
-        "DESCRIBE SELECT {}",
+        "SUMMARIZE SELECT {}",
         "SELECT x FROM (SELECT {}) x",
         "WITH x AS (SELECT {}) SELECT to_json(x) FROM x",
         "SELECT COLUMNS('.*1') FROM (SELECT {})",
@@ -272,3 +272,22 @@ def test_every_worker_gets_them(data, isolation):
     with starling_py.connect(data, tasks=2, workers=1, isolation=isolation) as connected:
         (row,) = connected.execute("SELECT ?, ?, ?, ? FROM t LIMIT 1", values).fetchall()
     assert row == tuple(values)
+
+
+def test_statements_around_a_query_have_them(tmp_path, data, oracle):
+    with starling_py.connect(tmp_path, tables={"t": f"{data}/t"}, tasks=2) as connected:
+        connected.execute(
+            "CREATE TABLE made AS SELECT i, $x AS x FROM t WHERE i < :n", {"n": 3, "x": "it's"}
+        )
+        rows = connected.execute("FROM made ORDER BY i").fetchall()
+        assert rows == [(i, "it's") for i in (0, 0, 1, 1, 2, 2)]
+        connected.execute(f"COPY (SELECT ? AS a) TO '{tmp_path}/one.csv'", [dt.date(2020, 1, 2)])
+        assert (tmp_path / "one.csv").read_text() == "a\n2020-01-02\n"
+        sql = "DESCRIBE SELECT ?, ? + 1, i FROM t"
+        assert told(connected, sql, ["x", 2])[1] == told(oracle, sql, ["x", 2])[1]
+        assert "scan" in connected.execute("EXPLAIN SELECT max(i) + ? FROM t", [1]).fetchall()[0][1]
+        for sql in ("SHOW TABLES", "DROP TABLE made"):
+            with pytest.raises(ParameterError, match="no parameters"):
+                connected.execute(sql, [1])
+        with pytest.raises(ParameterError, match="1 parameter"):
+            connected.execute("CREATE TABLE other AS SELECT ?", [])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starling_py.coordinator.scheduler import (
+from starling_py.coordinator.messages import (
     Attempt,
     AttemptTimedOut,
     Cancel,
@@ -17,15 +17,14 @@ from starling_py.coordinator.scheduler import (
     Fail,
     Finish,
     Invoke,
-    Options,
     Release,
-    Scheduler,
     StageComplete,
     StageReady,
     TaskReported,
     Tick,
     WorkerLost,
 )
+from starling_py.coordinator.scheduler import Options, Scheduler
 from starling_py.operators.errors import FileChanged, OutOfMemory, TaskFailed
 from starling_py.operators.plan import Delivery, Estimate, ExchangeRead, Stage, StagePlan
 from starling_py.operators.task import (

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import pytest
+from account import things
 
 from starling_py.deploy.aws import Aws
 from starling_py.deploy.bundle import Bundle
 from starling_py.deploy.deployment import deploy, status, undeploy
 from starling_py.deploy.errors import DeployError, ForeignObjects, NotDeployed
 from starling_py.deploy.settings import Settings
-from starling_py.errors import UsageError, VersionedBucket
+from starling_py.errors import UsageError, VersionedBucket, WrongRegion
 from starling_py.worker.payload import VERSION
-
-
-def things(aws: Aws) -> dict[str, set[str]]:
-    """Return the names of everything that a deployment may make."""
-    stacks = aws.call("cloudformation", "list_stacks")["StackSummaries"]
-    return {
-        "stacks": {s["StackName"] for s in stacks if s["StackStatus"] != "DELETE_COMPLETE"},
-        "functions": {f["FunctionName"] for f in aws.call("lambda", "list_functions")["Functions"]},
-        "roles": {role["RoleName"] for role in aws.call("iam", "list_roles")["Roles"]},
-        "logs": {
-            group["logGroupName"] for group in aws.call("logs", "describe_log_groups")["logGroups"]
-        },
-        "buckets": {each["Name"] for each in aws.call("s3", "list_buckets")["Buckets"]},
-    }
 
 
 @pytest.fixture
@@ -186,6 +175,19 @@ def test_a_versioned_bucket_is_refused(aws: Aws, settings: Settings, bucket: str
     )
     with pytest.raises(VersionedBucket, match="versioned"):
         deploy(aws, settings, small)
+    assert things(aws) == before
+
+
+def test_a_bucket_in_another_region_is_refused(aws: Aws, settings: Settings, small: Bundle):
+    with contextlib.closing(boto3.client("s3", region_name="eu-west-1")) as elsewhere:
+        elsewhere.create_bucket(
+            Bucket=settings.bucket,
+            CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+        )
+    before = things(aws)
+    with pytest.raises(WrongRegion, match="is in eu-west-1, not in us-east-1") as caught:
+        deploy(aws, settings, small)
+    assert "--region" in caught.value.hint
     assert things(aws) == before
 
 

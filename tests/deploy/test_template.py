@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 from cfnlint.api import lint_all
@@ -13,6 +16,8 @@ from starling_py.deploy.settings import Settings
 from starling_py.errors import UsageError
 from starling_py.invokers.function_client import VERSION_VARIABLE
 from starling_py.worker.function import SCRATCH_VARIABLE
+
+DOCS = Path(__file__).parents[2] / "docs/deploy.md"
 
 
 class Loader(yaml.SafeLoader):
@@ -62,6 +67,20 @@ def test_parameters_are_those_that_are_set(parsed: dict[str, dict]):
         if "Default" in each and name not in ("CodeKey", "WorkerVersion", "CodeBucket")
     }
     assert {name: given[name] for name in defaults} == defaults
+
+
+def test_the_example_for_terraform_sets_what_there_is_to_set(parsed: dict[str, dict]):
+    example = re.search(
+        r"```hcl\n(terraform \{.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL
+    )
+    block = re.search(r"\n  parameters = \{\n(.*?)\n  \}", example[1], re.DOTALL)
+    given = {line.split("=")[0].strip() for line in block[1].splitlines()}
+    required = {name for name, each in parsed["Parameters"].items() if "Default" not in each}
+    # Without the last three there is no function, or none that a client takes.
+    assert required | {"CodeBucket", "CodeKey", "WorkerVersion"} <= given
+    assert given <= set(parsed["Parameters"])
+    assert set(re.findall(r'outputs\["(\w+)"\]', example[1])) <= set(parsed["Outputs"])
+    assert example[1].count("{") == example[1].count("}")
 
 
 def test_the_function_is_told_what_it_asks_for(parsed: dict[str, dict]):

@@ -121,6 +121,12 @@ def test_threads_follow_the_memory(mebibytes, threads):
     assert function_threads(mebibytes) == threads
 
 
+def test_a_task_that_fails_tells_no_value(called, plans):
+    spec = plans.spec("SELECT md5(range::VARCHAR)::INTEGER FROM range(1)", ["INTEGER"])
+    message = called.run(spec).error.message
+    assert "Could not convert string '…' to INT32" in message
+
+
 def test_a_task_that_runs_out_of_time_says_so(called, plans):
     endless = f"SELECT count(*) AS c0 FROM range(1000000000000) WHERE {os.getpid()} > 0"
     report = called.run(plans.spec(endless, ["BIGINT"]), Context(seconds=1.0))
@@ -219,6 +225,15 @@ def test_an_event_of_another_version(called):
     outcome = called.answer(called.event(spec="AAAA") | {"version": "0.0.1+1"})
     assert outcome.error.code == FunctionMismatch.code
     assert outcome.version == VERSION
+
+
+def test_an_error_that_nobody_expects_is_told_by_its_kind(called, plans, monkeypatch):
+    def fail(*_):
+        raise ValueError("secret value")
+
+    monkeypatch.setattr("starling_py.worker.function.admit", fail)
+    outcome = called.answer(called.event(spec=as_text(pack(plans.spec("SELECT 1", ["INTEGER"])))))
+    assert (outcome.error.code, outcome.error.message) == ("TASK_FAILED", "ValueError")
 
 
 def test_an_error_does_not_quote_the_event(called):
