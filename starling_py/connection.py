@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from typing import TYPE_CHECKING
 
 from starling_py.access import S3Access
 from starling_py.cancelling import in_thread
 from starling_py.catalog.catalog import FileCatalog
+from starling_py.catalog.errors import UsageError
 from starling_py.config import Config, resolve
 from starling_py.cursor import Cursor
 from starling_py.session import QueryRun, Session, TableInfo
 from starling_py.shuffle import dbapi
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
+    from starling_py.coordinator.scratch import Scratch
     from starling_py.events import Listener
     from starling_py.operators.plan import StagePlan
     from starling_py.planner.parameters import Parameters
@@ -29,7 +31,7 @@ __all__ = ["Connection", "Cursor", "QueryRun", "TableInfo", "connect"]
 def connect(
     data: str | os.PathLike[str] | None = None,
     *,
-    tables: Mapping[str, str] | None = None,
+    tables: Mapping[str, object] | None = None,
     tasks: int | None = None,
     workers: int | None = None,
     isolation: str = "thread",
@@ -50,7 +52,8 @@ def connect(
         A folder, or a prefix on S3 (``s3://bucket/prefix``), of which every sub-folder and
         Parquet file is a table.
     tables
-        More tables: a pattern, folder or file by name, here or on S3.
+        More tables by name: a pattern, folder or file, here or on S3; or a pandas or Polars
+        ``DataFrame`` or any Arrow data, as it is at this moment.
     tasks
         How many tasks each stage has that can have several; by default the planner decides.
     workers
@@ -94,8 +97,37 @@ def connect(
         function=function,
     )
     access = S3Access(s3)
-    catalog = FileCatalog(data, tables, buckets=lambda: access.buckets)
-    return Connection(catalog, config, listeners, access)
+    patterns, scratch_folder = _tables(tables or {}, config)
+    try:
+        catalog = FileCatalog(data, patterns, buckets=lambda: access.buckets)
+    except BaseException:
+        if scratch_folder is not None:
+            scratch_folder.close()
+        raise
+    return Connection(catalog, config, listeners, access, scratch_folder)
+
+
+def _tables(tables: Mapping[str, object], config: Config) -> tuple[dict[str, str], Scratch | None]:
+    """Return the pattern of each table, and what holds those that were given as objects."""
+    patterns = {n: os.fspath(t) for n, t in tables.items() if isinstance(t, str | os.PathLike)}
+    objects = {name: given for name, given in tables.items() if name not in patterns}
+    if not objects:
+        return patterns, None
+    if config.target != "local":
+        raise UsageError(
+            f"the table {next(iter(objects))} is an object of this process",
+            hint="functions read tables on S3 only: write it there",
+        )
+    from starling_py.coordinator.scratch import Scratch
+    from starling_py.objects import write_objects
+
+    scratch = Scratch()
+    try:
+        written = write_objects(objects, scratch.path)
+    except BaseException:
+        scratch.close()
+        raise
+    return {name: patterns.get(name) or written[name] for name in tables}, scratch
 
 
 class Connection:
@@ -122,8 +154,10 @@ class Connection:
         config: Config,
         listeners: Iterable[Listener] = (),
         access: S3Access | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
-        self._session = Session(catalog, config, tuple(listeners), access or S3Access())
+        access = access or S3Access()
+        self._session = Session(catalog, config, tuple(listeners), access, scratch)
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, self._session.close)
 

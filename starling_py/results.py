@@ -13,6 +13,7 @@ from starling_py.catalog.errors import Closed, UsageError
 from starling_py.interruption import told
 from starling_py.operators.errors import Cancelled, OutOfMemory, TaskFailed
 from starling_py.operators.quoting import identifier, literal
+from starling_py.planner.errors import Unsupported
 from starling_py.shuffle.rows import whole
 
 if TYPE_CHECKING:
@@ -149,7 +150,11 @@ class Result:
         _needed("polars")
         import polars
 
-        frame = polars.from_arrow(self.arrow())
+        try:
+            frame = polars.from_arrow(self.arrow())
+        except polars.exceptions.PolarsError as error:
+            first = str(error).splitlines()[0]
+            raise Unsupported(f"Polars cannot take the answer: {first}") from error
         if not isinstance(frame, polars.DataFrame):
             raise TypeError("a table has become a column")
         return frame

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from starling_py.access import S3Access
     from starling_py.catalog.catalog import FileCatalog
     from starling_py.config import Config
+    from starling_py.coordinator.scratch import Scratch
     from starling_py.engine import Engine, RunResult
     from starling_py.events import Listener
     from starling_py.invokers.function_client import FunctionClient
@@ -112,10 +113,12 @@ class Session:
         config: Config,
         listeners: tuple[Listener, ...],
         access: S3Access,
+        scratch: Scratch | None = None,
     ) -> None:
         self.catalog = catalog
         self.config = config
         self._access = access
+        self._scratch = scratch
         self._listeners = listeners
         self._results = Results(config.cores if config.target == "lambda" else config.workers)
         self._function: FunctionClient | None = None
@@ -393,6 +396,8 @@ class Session:
         if self._function is not None:
             steps.append(self._function.close)
         steps.append(self._access.close)
+        if self._scratch is not None:
+            steps.append(self._scratch.close)
         for step in steps:
             step()
 

@@ -322,3 +322,78 @@ def test_errors_are_of_the_right_class(cursor, sql, kind, code):
         cursor.execute(sql)
     assert caught.value.code == code
     assert cursor.description is None
+
+
+# With tables that the statements make themselves: INSERT, UPDATE and DELETE are excluded, because
+# files are not changed in place (docs/dbapi.md).
+
+
+@pytest.fixture
+def bar(tmp_path):
+    """A connection to a folder with a table of beers."""
+    with starling_py.connect(tmp_path, workers=2) as connected:
+        connected.execute(f"CREATE TABLE booze AS SELECT * FROM (VALUES {ROWS}) v(id, name, price)")
+        yield connected
+
+
+def test_a_table_is_made_and_read(bar):
+    cursor = bar.cursor()
+    cursor.execute("SELECT name FROM booze WHERE price < :most ORDER BY id", {"most": 2})
+    assert cursor.description[0][0].lower() == "name"
+    assert cursor.description[0][1] == starling_py.STRING
+    assert cursor.fetchall() == [(name,) for name in NAMES[:2]]
+    assert cursor.fetchall() == []
+
+
+def test_what_one_cursor_makes_another_one_sees(bar):
+    one, two = bar.cursor(), bar.cursor()
+    one.execute("CREATE TABLE cheap AS SELECT name FROM booze WHERE id = ?", [3])
+    bar.commit()
+    assert two.execute("FROM cheap").fetchall() == [(NAMES[3],)]
+    bar.rollback()
+    assert two.execute("SELECT count(*) FROM cheap").fetchone() == (1,)
+
+
+def test_statements_that_make_tables_answer_with_a_count(bar):
+    cursor = bar.cursor()
+    cursor.execute("CREATE TABLE more AS SELECT * FROM booze WHERE id > ?", [0])
+    assert cursor.fetchall() == [(4,)]
+    cursor.execute("DROP TABLE more")
+    assert cursor.fetchall() == []
+    assert cursor.fetchone() is None
+
+
+def test_executemany_makes_several_tables(bar, tmp_path):
+    sql = f"COPY (SELECT name FROM booze WHERE id = ?) TO '{tmp_path}/out' (FORMAT parquet, APPEND)"
+    cursor = bar.cursor()
+    cursor.executemany(sql, [[0], [1], [4]])
+    assert sorted(bar.execute(f"FROM '{tmp_path}/out/*.parquet'").fetchall()) == sorted(
+        [(NAMES[0],), (NAMES[1],), (NAMES[4],)]
+    )
+
+
+def test_null_goes_in_and_comes_out(bar):
+    bar.execute("CREATE TABLE nulls AS SELECT ?::INTEGER AS n, ? AS name", [None, "x"])
+    assert bar.execute("FROM nulls").fetchall() == [(None, "x")]
+    assert bar.execute(
+        "SELECT count(*) FROM nulls WHERE n IS NOT DISTINCT FROM ?", [None]
+    ).fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO booze VALUES (?, ?, ?)",
+        "UPDATE booze SET price = ?",
+        "DELETE FROM booze WHERE id = ?",
+        "CREATE TABLE empty (name VARCHAR(20))",
+        "CALL lower(?)",
+        "BEGIN",
+    ],
+)
+def test_what_is_excluded_is_refused_by_name(bar, sql):
+    with pytest.raises(starling_py.NotSupportedError) as caught:
+        bar.execute(sql, [1, "x", 2.5][: sql.count("?")])
+    assert caught.value.code == "UNSUPPORTED"
+    assert caught.value.hint
+    assert not hasattr(bar.cursor(), "callproc")
