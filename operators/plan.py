@@ -13,6 +13,7 @@ from starling_py.operators.task import (
     Partitioning,
     ScanColumn,
     Setting,
+    Variables,
 )
 
 __all__ = [
@@ -105,9 +106,9 @@ class Stage(msgspec.Struct, frozen=True):
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
     one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
-    otherwise, or empty. ``composed``, ``keeps_join_order`` and ``sink`` are as in
-    :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could share
-    its scan or its partitions in any other way, with the same answer.
+    otherwise, or empty. ``composed``, ``keeps_join_order``, ``sink`` and ``variables`` are as
+    in :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could
+    share its scan or its partitions in any other way, with the same answer.
     """
 
     id: int
@@ -125,6 +126,7 @@ class Stage(msgspec.Struct, frozen=True):
     combining: Combining | None = None
     divisible: bool = False
     sink: FileSink | None = None
+    variables: Variables | None = None
 
 
 class ResultColumn(msgspec.Struct, frozen=True):

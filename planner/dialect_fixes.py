@@ -233,4 +233,3 @@ def _truncating_cast(node: exp.Expr, dialect: str) -> exp.Expr:
         .when(of_text, exp.TryCast(this=before_the_point, to=node.to.copy()))
         .else_(exp.TryCast(this=value.copy(), to=node.to.copy()))
     )
-

@@ -8,19 +8,20 @@ name, with what to use instead.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
-
-import msgspec
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from starling_py.planner.copying import Copy, CopyOptions, Query, copy_options
-from starling_py.planner.errors import Unsupported
+from starling_py.planner.errors import ParameterError, Unsupported
 from starling_py.planner.pointing import syntax_error
 from starling_py.planner.refusals import refusal
 from starling_py.planner.tokens import Tokens, unquoted_name
+from starling_py.planner.tree import parsed
 
 if TYPE_CHECKING:
     import duckdb
+
+    from starling_py.planner.parameters import Parameters
 
 __all__ = [
     "Copy",
@@ -32,6 +33,7 @@ __all__ = [
     "Query",
     "ShowTables",
     "Statement",
+    "given_to",
     "read_statement",
 ]
 
@@ -111,8 +113,7 @@ def read_statement(
     first = word[0].upper() if word else ""
     if first not in _OTHERS:
         return Query(text, offset)
-    _check(connection, text)
-    tokens = Tokens(text)
+    tokens = Tokens(_checked(connection, text))
     tokens.drop_semicolons()
     match first:
         case "EXPLAIN":
@@ -128,14 +129,34 @@ def read_statement(
     return _show(tokens, Query(text, offset))
 
 
-def _check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Raise DuckDB's own error for what is not SQL, or more than one statement."""
-    row = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchone()
-    tree = msgspec.json.decode(cast("tuple[str]", row)[0])
+def given_to(statement: Statement, parameters: Parameters) -> Statement:
+    """Return a statement whose query has these values for its parameters.
+
+    Raises
+    ------
+    ParameterError
+        When it has no query.
+    """
+    match statement:
+        case Query():
+            return replace(statement, parameters=parameters)
+        case Describe() | Copy() | CreateTable():
+            return replace(statement, query=replace(statement.query, parameters=parameters))
+        case Explain():
+            return replace(statement, statement=given_to(statement.statement, parameters))
+    if parameters:
+        raise ParameterError("the statement has no parameters, values were given")
+    return statement
+
+
+def _checked(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    """Return the text, or raise DuckDB's own error for what is not SQL, or several statements."""
+    text, tree = parsed(connection, text)
     if tree["error"] and tree.get("error_type") != "not implemented":
         raise syntax_error(text, tree)
     if len(connection.extract_statements(text)) > 1:
         raise Unsupported("one statement at a time, please")
+    return text
 
 
 def _show(tokens: Tokens, query: Query) -> Statement:

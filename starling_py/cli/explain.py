@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,7 @@ __all__ = ["explain"]
 def explain(
     sql: str | None,
     file: Path | None,
+    parameters: dict[str, Any],
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -51,7 +52,7 @@ def explain(
     with connection(
         data, tables, tasks, workers, memory, scratch, shuffle, target=target, function=function
     ) as connected:
-        plan = connected.explain(text)
+        plan = connected.explain(text, parameters)
     if format_ == "json":
         click.echo(_json(plan))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -71,6 +71,7 @@ def query(
     context: click.Context,
     sql: str | None,
     file: Path | None,
+    parameters: dict[str, Any],
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -101,6 +102,8 @@ def query(
     if detach:
         from starling_py.cli.detached import begin
 
+        if parameters:
+            raise click.UsageError("--detach takes no --param")
         given = {name: context.get_parameter_source(name) for name in _NOT_DETACHED}
         begin(
             text,
@@ -135,7 +138,7 @@ def query(
         function=function,
         stage_workers=stage_workers,
     ) as connected:
-        cursor = connected.execute(text)
+        cursor = connected.execute(text, parameters)
         give(cursor.result, cursor.run, format_, output, max_rows, stats=stats, quiet=quiet)
 
 

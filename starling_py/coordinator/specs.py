@@ -149,6 +149,8 @@ def task_spec(
         inline_limit=transport.inline_limit(plan, stage),
         doublewrite=transport.doublewrite,
         sink=stage.sink,
+        variables=stage.variables,
+        answer=stage.id == plan.stages[-1].id,
     )
 
 
