@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +31,7 @@ from starling_py.planner.source import Source, parse
 from starling_py.planner.statements import read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Table
@@ -49,6 +50,8 @@ SESSION_SETTINGS = (
     "scalar_subquery_error_on_multiple_rows",
 )
 """Settings that change what a statement means; frozen into the plan and applied by every worker."""
+
+_DIVISION = "integer_division"
 
 _OPTIMIZERS = frozenset(("expression_rewriter", "filter_pullup", "filter_pushdown", "deliminator"))
 """The only optimizers that run: with more, plans no longer serialize or rely on empty tables."""
@@ -89,14 +92,36 @@ class Binder:
         with self._lock:
             self._connection.close()
 
-    def read(self, text: str, offset: int | None) -> Statement:
+    def read(self, text: str, offset: int | None, *, integer_division: bool = False) -> Statement:
         """Return what a text is (see :func:`starling_py.planner.statements.read_statement`)."""
         with self._lock:
-            return read_statement(self._connection, text, offset)
+            return read_statement(self._connection, text, offset, integer_division=integer_division)
 
-    def describe(self, text: str, tables: Mapping[str, Table]) -> list[tuple[object, ...]]:
+    def settings_with(self, *, integer_division: bool) -> tuple[Setting, ...]:
+        """Return the settings that give a statement its meaning."""
+        if not integer_division:
+            return self.settings
+        return tuple(
+            Setting(each.name, "true") if each.name == _DIVISION else each for each in self.settings
+        )
+
+    @contextmanager
+    def _divided(self, *, integer_division: bool) -> Iterator[None]:
+        """Bind with or without division of integers to an integer."""
+        if not integer_division:
+            yield
+            return
+        self._connection.execute(f"SET {_DIVISION} = true").fetchall()
+        try:
+            yield
+        finally:
+            self._connection.execute(f"RESET {_DIVISION}").fetchall()
+
+    def describe(
+        self, text: str, tables: Mapping[str, Table], *, integer_division: bool = False
+    ) -> list[tuple[object, ...]]:
         """Return the rows of a DESCRIBE that :meth:`bind` has found to be right."""
-        with self._lock:
+        with self._lock, self._divided(integer_division=integer_division):
             self._make_tables(tables)
             return self._connection.execute(text).fetchall()
 
@@ -136,7 +161,13 @@ class Binder:
             return parse(self._connection, text)
 
     def bind(
-        self, text: str, tables: Mapping[str, Table], shown: str, offset: int | None = 0
+        self,
+        text: str,
+        tables: Mapping[str, Table],
+        shown: str,
+        offset: int | None = 0,
+        *,
+        integer_division: bool = False,
     ) -> Bound:
         """Bind a statement against empty tables of these schemas.
 
@@ -148,13 +179,15 @@ class Binder:
             The user's own text, for errors.
         offset
             The byte where ``text`` begins in it, or ``None`` where it is another text.
+        integer_division
+            Whether 7 / 2 is 3.
 
         Raises
         ------
         SqlError
             What DuckDB's parser or binder says, with line, column and caret.
         """
-        with self._lock:
+        with self._lock, self._divided(integer_division=integer_division):
             self._make_tables(tables)
             try:
                 serialized = self._serialize(text)

@@ -15,8 +15,14 @@ from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound
 from starling_py.planner.combining import chosen_combiners
 from starling_py.planner.copying import Query
+from starling_py.planner.dialects import transpile, untranslated
 from starling_py.planner.distribute.distributor import distribute
-from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
+from starling_py.planner.errors import (
+    CannotDistribute,
+    SqlSyntaxError,
+    UnknownTable,
+    row_id_refused,
+)
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
 from starling_py.planner.remote import fetched_bytes, on_s3
@@ -25,8 +31,9 @@ from starling_py.planner.rules.join_order import order_joins
 from starling_py.planner.rules.prune_columns import prune_columns
 from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
+from starling_py.planner.rules.unnest_in_place import unnest_in_place
 from starling_py.planner.sizing import PlanOptions, Sizing
-from starling_py.planner.source import Source, edited, transpile
+from starling_py.planner.source import Source, edited
 from starling_py.planner.stages import freeze
 from starling_py.planner.statistics import Estimator
 from starling_py.planner.storage import parquet_columns, plain_columns
@@ -44,7 +51,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PlanOptions", "Planner"]
 
-_RULES = (inline_ctes, drop_renames, simplify_marks, drop_renames, order_joins, prune_columns)
+_RULES = (
+    inline_ctes,
+    drop_renames,
+    unnest_in_place,
+    simplify_marks,
+    drop_renames,
+    order_joins,
+    prune_columns,
+)
 """In this order: each one finds more when those before it have run."""
 
 
@@ -66,8 +81,12 @@ class Planner:
         SqlError
             When it is not SQL, or a statement that is refused.
         """
-        text = transpile(sql, dialect)
-        return self._binder.read(text, 0 if text == sql else None)
+        made = transpile(sql, dialect)
+        offset = 0 if made.text == sql else None
+        try:
+            return self._binder.read(made.text, offset, integer_division=made.integer_division)
+        except SqlSyntaxError as error:
+            raise error if offset == 0 else untranslated(error) from None
 
     def describe(self, query: Query, catalog: Catalog, shown: str) -> list[tuple[object, ...]]:
         """Return the rows of a DESCRIBE. No data is read.
@@ -78,7 +97,9 @@ class Planner:
             The user's own text, for errors.
         """
         resolved, _ = self._bound(query, catalog, shown)
-        return self._binder.describe(resolved.text, resolved.tables)
+        return self._binder.describe(
+            resolved.text, resolved.tables, integer_division=query.integer_division
+        )
 
     def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
         """Return the columns of the files of a COPY.
@@ -135,8 +156,8 @@ class Planner:
         """
         started = time.perf_counter()
         if part is None:
-            text = transpile(sql, options.dialect)
-            part = Query(text, 0 if text == sql else None)
+            made = transpile(sql, options.dialect)
+            part = Query(made.text, 0 if made.text == sql else None, made.integer_division)
         resolved, bound = self._bound(part, catalog, sql)
         bound_at = time.perf_counter()
         stages = _stages(resolved, bound, Footers(self._facts), Sizing(options))
@@ -145,20 +166,30 @@ class Planner:
             sql=sql,
             stages=stages,
             result=bound.result,
-            settings=self._binder.settings,
+            settings=self._binder.settings_with(integer_division=part.integer_division),
             roots=tuple(encode_path(root) for root in catalog.roots()),
             bind_seconds=bound_at - started,
             plan_seconds=time.perf_counter() - bound_at,
         )
 
     def _bound(self, query: Query, catalog: Catalog, shown: str) -> tuple[_Resolved, Bound]:
-        source = self._binder.parse(query.text)
+        try:
+            source = self._binder.parse(query.text)
+        except SqlSyntaxError as error:
+            raise untranslated(error) if query.offset is None else error from None
         resolved = _resolve(source, catalog)
         offset = query.offset if resolved.text == query.text else None
         try:
-            return resolved, self._binder.bind(resolved.text, resolved.tables, shown, offset)
+            bound = self._binder.bind(
+                resolved.text,
+                resolved.tables,
+                shown,
+                offset,
+                integer_division=query.integer_division,
+            )
         except UnknownTable as error:
             raise _with_nearest(error, source, catalog) from None
+        return resolved, bound
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ class Config:
     doublewrite: bool = False
     target: Target = "local"
     function: str = FUNCTION
+    stage_workers: int | None = None
+    dialect: str = "duckdb"
 
 
 def resolve(
@@ -60,6 +62,8 @@ def resolve(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
+    dialect: str = "duckdb",
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -67,8 +71,14 @@ def resolve(
     ------
     UsageError
         For a number that is out of range, an unknown isolation or a size that is none.
+    Unsupported
+        For an unknown dialect.
     """
-    for name, number, most in (("tasks", tasks, MOST_TASKS), ("workers", workers, MOST_WORKERS)):
+    for name, number, most in (
+        ("tasks", tasks, MOST_TASKS),
+        ("workers", workers, MOST_WORKERS),
+        ("stage_workers", stage_workers, MOST_WORKERS),
+    ):
         if number is None:
             continue
         if not isinstance(number, int) or isinstance(number, bool):
@@ -94,6 +104,7 @@ def resolve(
     if function is not None and target != "lambda":
         raise UsageError("a function is for the target 'lambda'")
     from starling_py.coordinator.machine import available_cores
+    from starling_py.planner.dialects import check_dialect
 
     cores = available_cores()
     return Config(
@@ -107,6 +118,8 @@ def resolve(
         doublewrite=doublewrite,
         target=cast("Target", target),
         function=function or FUNCTION,
+        stage_workers=stage_workers,
+        dialect=check_dialect(dialect),
     )
 
 

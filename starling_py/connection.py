@@ -39,6 +39,8 @@ def connect(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
+    dialect: str = "duckdb",
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
@@ -72,6 +74,10 @@ def connect(
         ``"local"`` runs tasks on this machine, ``"lambda"`` in a function on AWS Lambda.
     function
         The name or ARN of that function; by default ``starling-worker``.
+    stage_workers
+        How many tasks of one stage run at once; by default as many as of all stages.
+    dialect
+        That of the statements: ``"trino"``, ``"spark"``, ``"snowflake"`` …
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -81,6 +87,8 @@ def connect(
     ------
     UsageError
         For an argument that is wrong, such as a folder that does not exist.
+    Unsupported
+        For an unknown dialect.
     """
     config = resolve(
         tasks,
@@ -92,6 +100,8 @@ def connect(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
+        dialect=dialect,
     )
     access = S3Access(s3)
     catalog = FileCatalog(data, tables, buckets=lambda: access.buckets)
@@ -131,15 +141,15 @@ class Connection:
         self._cursors.add(cursor)
         return cursor
 
-    def execute(self, sql: str) -> Cursor:
+    def execute(self, sql: str, *, dialect: str | None = None) -> Cursor:
         """Run a statement in a new cursor and return the cursor."""
-        return self.cursor().execute(sql)
+        return self.cursor().execute(sql, dialect=dialect)
 
-    def explain(self, sql: str) -> StagePlan:
+    def explain(self, sql: str, *, dialect: str | None = None) -> StagePlan:
         """Return the plan of a statement, without running it."""
         from starling_py.statements import plan_statement
 
-        return plan_statement(self._session, sql, self._session.read(sql))
+        return plan_statement(self._session, sql, self._session.read(sql, dialect))
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""
@@ -189,8 +199,13 @@ class Cursor:
         """The connection that the cursor is of."""
         return self._connection
 
-    def execute(self, sql: str) -> Cursor:
+    def execute(self, sql: str, *, dialect: str | None = None) -> Cursor:
         """Run a statement to its end and return the cursor, which holds the answer.
+
+        Parameters
+        ----------
+        dialect
+            That of this statement, if it is not the connection's.
 
         Raises
         ------
@@ -200,7 +215,7 @@ class Cursor:
         if self._closed:
             raise UsageError("the cursor is closed")
         self._drop()
-        self._result, self._run = self._session.run(sql)
+        self._result, self._run = self._session.run(sql, dialect)
         return self
 
     @property

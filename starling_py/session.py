@@ -152,11 +152,11 @@ class Session:
             return TableInfo(name, error=UsageError("the table vanished"))
         return TableInfo(table.name, table.columns, len(table.files), table.rows, table.bytes)
 
-    def read(self, sql: str) -> Statement:
-        """Return which kind of statement a text is."""
+    def read(self, sql: str, dialect: str | None = None) -> Statement:
+        """Return which kind of statement a text is, in the connection's dialect or another."""
         with _hinted(), self._planning, told():
             _check_text(sql)
-            return self._planned_by().read(sql)
+            return self._planned_by().read(sql, dialect or self.config.dialect)
 
     def plan(self, sql: str, part: Query | None = None) -> StagePlan:
         """Return the plan of a query, which is ``part`` of a statement or all of it."""
@@ -213,6 +213,7 @@ class Session:
             memory=memory,
             shuffle=config.shuffle,
             remote_shuffle=config.scratch is not None,
+            dialect=config.dialect,
         )
         if finer:
             # Nor is a guess at the number of groups a reason any more to have one task merge them.
@@ -264,12 +265,12 @@ class Session:
             return "there are no tables: name a folder of them, or a file as FROM 'path.parquet'"
         return f"the folder {self.catalog.folder} holds no tables"
 
-    def run(self, sql: str) -> tuple[Result, QueryRun]:
+    def run(self, sql: str, dialect: str | None = None) -> tuple[Result, QueryRun]:
         """Run a statement of any kind."""
         from starling_py.planner.copying import Query
 
         with metered() as planning:
-            statement = self.read(sql)
+            statement = self.read(sql, dialect)
             if isinstance(statement, Query):
                 plan = self.plan(sql, statement)
         if not isinstance(statement, Query):
@@ -321,6 +322,8 @@ class Session:
         if self.config.target != "lambda" or self.config.tasks or len(plans) > _FINER:
             return None
         last = plans[-1]
+        if any(stage.divisible and stage.id == failed for stage in last.stages):
+            return None  # its tasks have been divided already
         tasks = 2 * max(stage.tasks for stage in last.stages)
         found = self._plan(sql, part, min(tasks, MOST_TASKS))
         if len(found.stages) != len(last.stages):
@@ -349,6 +352,7 @@ class Session:
             seconds=SECONDS,
             # Planning has asked it what it is like.
             function=self._function,
+            stage_workers=config.stage_workers,
             attempts=_ATTEMPTS if self._function is None else FUNCTION_ATTEMPTS,
         )
         return Engine(options, self._listeners)

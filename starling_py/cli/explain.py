@@ -31,6 +31,7 @@ __all__ = ["explain"]
 def explain(
     sql: str | None,
     file: Path | None,
+    dialect: str,
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -49,7 +50,10 @@ def explain(
     """
     text = read_sql(sql, file)
     with connection(
-        data, tables, tasks, workers, memory, scratch, shuffle, target=target, function=function
+        *(data, tables, tasks, workers, memory, scratch, shuffle),
+        target=target,
+        function=function,
+        dialect=dialect,
     ) as connected:
         plan = connected.explain(text)
     if format_ == "json":

@@ -166,7 +166,14 @@ def platform_options(command: _F) -> _F:
 
 
 def sql_options(command: _F) -> _F:
-    """Add the statement: an argument or ``--file``."""
+    """Add the statement, an argument or ``--file``, and its dialect."""
+    command = click.option(
+        "--dialect",
+        default="duckdb",
+        show_default=True,
+        metavar="NAME",
+        help="The dialect of the SQL: trino, spark, snowflake, bigquery, postgres …",
+    )(command)
     command = click.option(
         "--file",
         "-f",
@@ -212,6 +219,8 @@ def connection(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
+    dialect: str = "duckdb",
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -233,6 +242,8 @@ def connection(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
+        dialect=dialect,
     )
 
 

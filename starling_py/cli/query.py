@@ -9,6 +9,7 @@ import click
 
 from starling_py.cli.options import (
     COORDINATOR,
+    Number,
     connection,
     data_options,
     output_options,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["check_output", "give", "query"]
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
-_NOT_DETACHED = ("memory", "isolation", "format_", "output", "max_rows", "stats")
+_NOT_DETACHED = ("dialect", "memory", "isolation", "format_", "output", "max_rows", "stats")
 """Options that mean nothing to a query that runs elsewhere, or that are for its answer."""
 
 
@@ -54,6 +55,12 @@ _NOT_DETACHED = ("memory", "isolation", "format_", "output", "max_rows", "stats"
     help="Let a function on AWS Lambda coordinate the query; show its id and return.",
 )
 @click.option(
+    "--stage-workers",
+    type=Number(min=1),
+    metavar="N",
+    help="How many tasks of one stage run at once.  [default: as many as of all stages]",
+)
+@click.option(
     "--coordinator",
     metavar="NAME",
     help=f"That function, by name or ARN.  [default: {COORDINATOR}]",
@@ -63,6 +70,7 @@ def query(
     context: click.Context,
     sql: str | None,
     file: Path | None,
+    dialect: str,
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -80,6 +88,7 @@ def query(
     stats: bool,
     quiet: bool,
     detach: bool,
+    stage_workers: int | None,
     coordinator: str | None,
 ) -> None:
     """Run SQL and show the answer.
@@ -104,6 +113,7 @@ def query(
             doublewrite=doublewrite,
             target=target,
             function=function,
+            stage_workers=stage_workers,
             coordinator=coordinator,
             quiet=quiet,
             useless=[name for name, source in given.items() if source is not _DEFAULT],
@@ -123,6 +133,8 @@ def query(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
+        dialect=dialect,
     ) as connected:
         cursor = connected.execute(text)
         give(cursor.result, cursor.run, format_, output, max_rows, stats=stats, quiet=quiet)
