@@ -53,6 +53,8 @@ SESSION_SETTINGS = (
 )
 """Settings that change what a statement means; frozen into the plan and applied by every worker."""
 
+_DIVISION = "integer_division"
+
 _OPTIMIZERS = frozenset(("expression_rewriter", "filter_pullup", "filter_pushdown", "deliminator"))
 """The only optimizers that run: with more, plans no longer serialize or rely on empty tables."""
 
@@ -94,18 +96,31 @@ class Binder:
         with self._lock:
             self._connection.close()
 
-    def read(self, text: str, offset: int | None) -> Statement:
+    def read(self, text: str, offset: int | None, *, integer_division: bool = False) -> Statement:
         """Return what a text is (see :func:`starling_py.planner.statements.read_statement`)."""
         with self._lock:
-            return read_statement(self._connection, text, offset)
+            return read_statement(self._connection, text, offset, integer_division=integer_division)
+
+    def settings_with(self, *, integer_division: bool) -> tuple[Setting, ...]:
+        """Return the settings that give a statement its meaning."""
+        if not integer_division:
+            return self.settings
+        return tuple(
+            Setting(each.name, "true") if each.name == _DIVISION else each for each in self.settings
+        )
 
     def describe(
-        self, text: str, tables: Mapping[str, Table], given: Given | None
+        self,
+        text: str,
+        tables: Mapping[str, Table],
+        given: Given | None,
+        *,
+        integer_division: bool = False,
     ) -> list[tuple[object, ...]]:
         """Return the rows of a DESCRIBE that :meth:`bind` has found to be right."""
-        with self._lock:
+        with self._lock, self._session(None, integer_division=integer_division) as session:
             self._make_tables(tables)
-            return self._connection.execute(text, _values(given)).fetchall()
+            return session.execute(text, _values(given)).fetchall()
 
     def check_copy(self, columns: Sequence[ResultColumn], options: str) -> None:
         """Raise what DuckDB says against the options of a COPY of such columns."""
@@ -148,7 +163,13 @@ class Binder:
             return given.variables(self._connection)
 
     def bind(
-        self, wording: Wording, tables: Mapping[str, Table], shown: str, given: Given | None = None
+        self,
+        wording: Wording,
+        tables: Mapping[str, Table],
+        shown: str,
+        given: Given | None = None,
+        *,
+        integer_division: bool = False,
     ) -> Bound:
         """Bind a statement against empty tables of these schemas.
 
@@ -160,13 +181,15 @@ class Binder:
             The user's own text, for errors.
         given
             The values of the parameters.
+        integer_division
+            Whether 7 / 2 is 3.
 
         Raises
         ------
         SqlError
             What DuckDB's parser or binder says, with line, column and caret.
         """
-        with self._lock, self._session(given) as session:
+        with self._lock, self._session(given, integer_division=integer_division) as session:
             self._make_tables(tables)
             try:
                 serialized = _serialize(session, wording.text)
@@ -184,13 +207,18 @@ class Binder:
         return Bound(result, serialized["plans"][0], "")
 
     @contextmanager
-    def _session(self, given: Given | None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Yield a session of the instance, of its own where there are variables in it."""
-        if given is None:
+    def _session(
+        self, given: Given | None, *, integer_division: bool
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a session of the instance, of its own where variables or settings are in it."""
+        if given is None and not integer_division:
             yield self._connection
             return
         with closing(self._connection.cursor()) as session:
-            given.set_in(session)
+            if integer_division:
+                session.execute(f"SET SESSION {_DIVISION} = true").fetchall()
+            if given is not None:
+                given.set_in(session)
             yield session
 
     def _make_tables(self, tables: Mapping[str, Table]) -> None:

@@ -54,11 +54,12 @@ class Query:
     """A SELECT, VALUES, FROM, WITH … or SUMMARIZE: rows in, rows out.
 
     ``offset`` is the byte of the user's text where it begins, or ``None`` where it is none of it.
-    ``parameters`` are the values of its parameters.
+    ``parameters`` are the values of its parameters. With ``integer_division`` 7 / 2 is 3 in it.
     """
 
     text: str
     offset: int | None = 0
+    integer_division: bool = False
     parameters: Parameters = ()
 
 

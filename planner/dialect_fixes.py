@@ -206,8 +206,7 @@ def _position(node: exp.Expr, dialect: str) -> exp.Expr:
 
 def _truncating_cast(node: exp.Expr, dialect: str) -> exp.Expr:
     """Cut fractions off in a cast to an integer; DuckDB rounds."""
-    cast = isinstance(node, exp.Cast | exp.TryCast) and dialect in _SPARK
-    if not cast or node.to.this not in _INTEGERS:
+    if not isinstance(node, exp.Cast) or dialect not in _SPARK or node.to.this not in _INTEGERS:
         return node
     value = node.this
     whole = isinstance(value, exp.Literal) and not value.is_string and value.name.isdecimal()

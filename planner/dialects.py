@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
-__all__ = ["DIALECTS", "Transpiled", "check_dialect", "transpile"]
+__all__ = ["DIALECTS", "Transpiled", "check_dialect", "transpile", "untranslated"]
 
 DIALECTS = (
     "athena",
@@ -99,17 +99,24 @@ def transpile(text: str, dialect: str) -> Transpiled:
     return Transpiled(text[: copy.end()] + inside + text[end:], integers)
 
 
+def untranslated(error: SqlSyntaxError) -> Unsupported:
+    """Return the error for a statement that DuckDB does not understand after all."""
+    first = error.message.splitlines()[0].partition(" (line")[0]
+    return Unsupported(
+        f"the statement cannot be put into DuckDB's SQL: {first}",
+        hint="Say it another way, or write the statement in DuckDB's own dialect.",
+    )
+
+
 def _closing(text: str, start: int, dialect: str) -> int:
     """Return where the parenthesis closes that opened before ``start``."""
     from sqlglot import tokenize
-    from sqlglot.tokens import TokenType
 
     depth = 1
     with _typed(text, dialect):
         for token in tokenize(text[start:], read=dialect):
-            depth += (token.token_type is TokenType.L_PAREN) - (
-                token.token_type is TokenType.R_PAREN
-            )
+            kind = token.token_type.name
+            depth += (kind == "L_PAREN") - (kind == "R_PAREN")
             if depth == 0:
                 return start + token.start
     raise SqlSyntaxError("the parenthesis behind COPY is not closed")

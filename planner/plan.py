@@ -15,9 +15,15 @@ from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound, Wording
 from starling_py.planner.combining import chosen_combiners
 from starling_py.planner.copying import Query
+from starling_py.planner.dialects import transpile, untranslated
 from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.edits import edited
-from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
+from starling_py.planner.errors import (
+    CannotDistribute,
+    SqlSyntaxError,
+    UnknownTable,
+    row_id_refused,
+)
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
 from starling_py.planner.remote import fetched_bytes, on_s3
@@ -28,7 +34,6 @@ from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
 from starling_py.planner.rules.unnest_in_place import unnest_in_place
 from starling_py.planner.sizing import PlanOptions, Sizing
-from starling_py.planner.source import Source, transpile
 from starling_py.planner.stages import freeze
 from starling_py.planner.statements import given_to
 from starling_py.planner.statistics import Estimator
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
     from starling_py.operators.task import SinkColumn
     from starling_py.planner.copying import Copy
     from starling_py.planner.parameters import Given, Parameters
+    from starling_py.planner.source import Source
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Catalog, Table
 
@@ -83,8 +89,12 @@ class Planner:
         SqlError
             When it is not SQL, or a statement that is refused.
         """
-        text = transpile(sql, dialect)
-        statement = self._binder.read(text, 0 if text == sql else None)
+        made = transpile(sql, dialect)
+        offset = 0 if made.text == sql else None
+        try:
+            statement = self._binder.read(made.text, offset, integer_division=made.integer_division)
+        except SqlSyntaxError as error:
+            raise error if offset == 0 else untranslated(error) from None
         return given_to(statement, parameters)
 
     def describe(self, query: Query, catalog: Catalog, shown: str) -> list[tuple[object, ...]]:
@@ -96,7 +106,12 @@ class Planner:
             The user's own text, for errors.
         """
         resolved, _ = self._bound(query, catalog, shown, describing=True)
-        return self._binder.describe(resolved.wording.described, resolved.tables, resolved.given)
+        return self._binder.describe(
+            resolved.wording.described,
+            resolved.tables,
+            resolved.given,
+            integer_division=query.integer_division,
+        )
 
     def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
         """Return the columns of the files of a COPY.
@@ -153,8 +168,8 @@ class Planner:
         """
         started = time.perf_counter()
         if part is None:
-            text = transpile(sql, options.dialect)
-            part = Query(text, 0 if text == sql else None)
+            made = transpile(sql, options.dialect)
+            part = Query(made.text, 0 if made.text == sql else None, made.integer_division)
         resolved, bound = self._bound(part, catalog, sql)
         bound_at = time.perf_counter()
         given = resolved.given
@@ -172,7 +187,7 @@ class Planner:
             sql=sql,
             stages=stages,
             result=bound.result,
-            settings=self._binder.settings,
+            settings=self._binder.settings_with(integer_division=part.integer_division),
             roots=tuple(encode_path(root) for root in catalog.roots()),
             bind_seconds=bound_at - started,
             plan_seconds=time.perf_counter() - bound_at,
@@ -182,11 +197,18 @@ class Planner:
     def _bound(
         self, query: Query, catalog: Catalog, shown: str, *, describing: bool = False
     ) -> tuple[_Resolved, Bound]:
-        source = self._binder.parse(query.text, query.parameters, describing=describing)
+        try:
+            source = self._binder.parse(query.text, query.parameters, describing=describing)
+        except SqlSyntaxError as error:
+            raise untranslated(error) if query.offset is None else error from None
         resolved = _resolve(source, catalog, query.offset)
         try:
             return resolved, self._binder.bind(
-                resolved.wording, resolved.tables, shown, resolved.given
+                resolved.wording,
+                resolved.tables,
+                shown,
+                resolved.given,
+                integer_division=query.integer_division,
             )
         except UnknownTable as error:
             raise _with_nearest(error, source, catalog) from None

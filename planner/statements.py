@@ -90,7 +90,11 @@ _HINT_CREATE = "CREATE TABLE name AS SELECT … makes a table."
 
 
 def read_statement(
-    connection: duckdb.DuckDBPyConnection, text: str, offset: int | None = 0
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    offset: int | None = 0,
+    *,
+    integer_division: bool = False,
 ) -> Statement:
     """Return what a text in DuckDB's SQL is.
 
@@ -100,6 +104,8 @@ def read_statement(
     ----------
     offset
         Where in the user's text this one begins, in bytes, or ``None`` where it is another text.
+    integer_division
+        Whether 7 / 2 is 3 in its dialect.
 
     Raises
     ------
@@ -112,21 +118,26 @@ def read_statement(
     word = _WORD.match(text, blank.end() if blank else 0)
     first = word[0].upper() if word else ""
     if first not in _OTHERS:
-        return Query(text, offset)
+        return Query(text, offset, integer_division)
     tokens = Tokens(_checked(connection, text))
     tokens.drop_semicolons()
     match first:
         case "EXPLAIN":
             json = _explained_as_json(tokens)
             start = None if offset is None else offset + tokens.start
-            return Explain(read_statement(connection, tokens.source(), start), json)
+            inner = read_statement(
+                connection, tokens.source(), start, integer_division=integer_division
+            )
+            return Explain(inner, json)
         case "COPY":
-            return _copy(tokens, offset)
+            copy = _copy(tokens, offset)
+            return replace(copy, query=replace(copy.query, integer_division=integer_division))
         case "CREATE":
-            return _create(tokens, offset)
+            made = _create(tokens, offset)
+            return replace(made, query=replace(made.query, integer_division=integer_division))
         case "DROP":
             return _drop(tokens)
-    return _show(tokens, Query(text, offset))
+    return _show(tokens, Query(text, offset, integer_division))
 
 
 def given_to(statement: Statement, parameters: Parameters) -> Statement:

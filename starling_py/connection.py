@@ -42,6 +42,7 @@ def connect(
     target: str = "local",
     function: str | None = None,
     stage_workers: int | None = None,
+    dialect: str = "duckdb",
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
@@ -78,6 +79,8 @@ def connect(
         The name or ARN of that function; by default ``starling-worker``.
     stage_workers
         How many tasks of one stage run at once; by default as many as of all stages.
+    dialect
+        That of the statements: ``"trino"``, ``"spark"``, ``"snowflake"`` …
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -87,6 +90,8 @@ def connect(
     ------
     UsageError
         For an argument that is wrong, such as a folder that does not exist.
+    Unsupported
+        For an unknown dialect.
     """
     config = resolve(
         tasks,
@@ -99,6 +104,7 @@ def connect(
         target=target,
         function=function,
         stage_workers=stage_workers,
+        dialect=dialect,
     )
     access = S3Access(s3)
     patterns, scratch_folder = _tables(tables or {}, config)
@@ -180,9 +186,11 @@ class Connection:
         self._cursors.add(cursor)
         return cursor
 
-    def execute(self, sql: str, parameters: Parameters | None = None) -> Cursor:
+    def execute(
+        self, sql: str, parameters: Parameters | None = None, *, dialect: str | None = None
+    ) -> Cursor:
         """Run a statement in a new cursor and return the cursor."""
-        return self.cursor().execute(sql, parameters)
+        return self.cursor().execute(sql, parameters, dialect=dialect)
 
     def executemany(self, sql: str, parameters: Iterable[Parameters]) -> Cursor:
         """Run a statement once for each set of parameters in a new cursor, and return that."""
@@ -196,13 +204,14 @@ class Connection:
         cursor = self.cursor()
         return await in_thread(lambda: cursor.execute(sql, parameters), cursor.cancel)
 
-    def explain(self, sql: str, parameters: Parameters | None = None) -> StagePlan:
+    def explain(
+        self, sql: str, parameters: Parameters | None = None, *, dialect: str | None = None
+    ) -> StagePlan:
         """Return the plan of a statement, without running it."""
         from starling_py.statements import plan_statement
 
-        return plan_statement(
-            self._session, sql, self._session.read(sql, () if parameters is None else parameters)
-        )
+        given = () if parameters is None else parameters
+        return plan_statement(self._session, sql, self._session.read(sql, given, dialect))
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""

@@ -62,7 +62,9 @@ class Cursor:
 
     # Running
 
-    def execute(self, sql: str, parameters: Parameters | None = None) -> Cursor:
+    def execute(
+        self, sql: str, parameters: Parameters | None = None, *, dialect: str | None = None
+    ) -> Cursor:
         """Run a statement to its end and return the cursor, which holds the answer.
 
         Parameters
@@ -70,6 +72,8 @@ class Cursor:
         parameters
             Values for ``?`` and ``$1`` in their order, or for ``$name`` and ``:name`` by name.
             DuckDB types them as its own Python client does.
+        dialect
+            That of this statement, if it is not the connection's.
 
         Raises
         ------
@@ -77,7 +81,7 @@ class Cursor:
             When there is no answer. The cursor's earlier answer is gone in any case.
         """
         self._begin()
-        self._execute(sql, () if parameters is None else parameters)
+        self._execute(sql, () if parameters is None else parameters, dialect)
         return self
 
     def executemany(self, sql: str, parameters: Iterable[Parameters]) -> Cursor:
@@ -101,8 +105,8 @@ class Cursor:
         self._drop()
         self._cancellation = Cancellation()
 
-    def _execute(self, sql: str, parameters: Parameters) -> None:
-        result, run = self._session.run(sql, parameters, self._cancellation)
+    def _execute(self, sql: str, parameters: Parameters, dialect: str | None = None) -> None:
+        result, run = self._session.run(sql, parameters, self._cancellation, dialect)
         self._rowcount = result.rows
         self._result, self._run = result, run
         if self._closed:  # by another thread, just now

@@ -159,11 +159,15 @@ class Session:
             return TableInfo(name, error=UsageError("the table vanished"))
         return TableInfo(table.name, table.columns, len(table.files), table.rows, table.bytes)
 
-    def read(self, sql: str, parameters: Parameters = ()) -> Statement:
-        """Return which kind of statement a text is, with the values of its parameters."""
+    def read(self, sql: str, parameters: Parameters = (), dialect: str | None = None) -> Statement:
+        """Return which kind of statement a text is, with the values of its parameters.
+
+        It is in the connection's dialect unless another is named.
+        """
         with _hinted(), self._planning, told():
             _check_text(sql)
-            return self._planned_by().read(sql, parameters=parameters)
+            planner = self._planned_by()
+            return planner.read(sql, dialect or self.config.dialect, parameters=parameters)
 
     def plan(self, sql: str, part: Query | None = None) -> StagePlan:
         """Return the plan of a query, which is ``part`` of a statement or all of it."""
@@ -220,6 +224,7 @@ class Session:
             memory=memory,
             shuffle=config.shuffle,
             remote_shuffle=config.scratch is not None,
+            dialect=config.dialect,
         )
         if finer:
             # Nor is a guess at the number of groups a reason any more to have one task merge them.
@@ -276,6 +281,7 @@ class Session:
         sql: str,
         parameters: Parameters = (),
         cancellation: Cancellation | None = None,
+        dialect: str | None = None,
     ) -> tuple[Result, QueryRun]:
         """Run a statement of any kind.
 
@@ -283,18 +289,22 @@ class Session:
         ----------
         cancellation
             Lets other threads end it.
+        dialect
+            That of the statement, if it is not the connection's.
         """
         token = _CANCELLATION.set(cancellation or Cancellation())
         try:
-            return self._run(sql, parameters)
+            return self._run(sql, parameters, dialect)
         finally:
             _CANCELLATION.reset(token)
 
-    def _run(self, sql: str, parameters: Parameters) -> tuple[Result, QueryRun]:
+    def _run(
+        self, sql: str, parameters: Parameters, dialect: str | None
+    ) -> tuple[Result, QueryRun]:
         from starling_py.planner.copying import Query
 
         with metered() as planning:
-            statement = self.read(sql, parameters)
+            statement = self.read(sql, parameters, dialect)
             if isinstance(statement, Query):
                 plan = self.plan(sql, statement)
         if not isinstance(statement, Query):

@@ -32,6 +32,7 @@ def explain(
     sql: str | None,
     file: Path | None,
     parameters: dict[str, Any],
+    dialect: str,
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -50,7 +51,10 @@ def explain(
     """
     text = read_sql(sql, file)
     with connection(
-        data, tables, tasks, workers, memory, scratch, shuffle, target=target, function=function
+        *(data, tables, tasks, workers, memory, scratch, shuffle),
+        target=target,
+        function=function,
+        dialect=dialect,
     ) as connected:
         plan = connected.explain(text, parameters)
     if format_ == "json":

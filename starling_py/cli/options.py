@@ -168,7 +168,14 @@ def platform_options(command: _F) -> _F:
 
 
 def sql_options(command: _F) -> _F:
-    """Add the statement, an argument or ``--file``, and ``--param``."""
+    """Add the statement, an argument or ``--file``, its dialect and ``--param``."""
+    command = click.option(
+        "--dialect",
+        default="duckdb",
+        show_default=True,
+        metavar="NAME",
+        help="The dialect of the SQL: trino, spark, snowflake, bigquery, postgres …",
+    )(command)
     command = click.option(
         "--param",
         "-p",
@@ -224,6 +231,7 @@ def connection(
     target: str = "local",
     function: str | None = None,
     stage_workers: int | None = None,
+    dialect: str = "duckdb",
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -246,6 +254,7 @@ def connection(
         target=target,
         function=function,
         stage_workers=stage_workers,
+        dialect=dialect,
     )
 
 

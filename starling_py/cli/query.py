@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["check_output", "give", "query"]
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
-_NOT_DETACHED = ("memory", "isolation", "format_", "output", "max_rows", "stats")
+_NOT_DETACHED = ("dialect", "memory", "isolation", "format_", "output", "max_rows", "stats")
 """Options that mean nothing to a query that runs elsewhere, or that are for its answer."""
 
 
@@ -72,6 +72,7 @@ def query(
     sql: str | None,
     file: Path | None,
     parameters: dict[str, Any],
+    dialect: str,
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -137,6 +138,7 @@ def query(
         target=target,
         function=function,
         stage_workers=stage_workers,
+        dialect=dialect,
     ) as connected:
         cursor = connected.execute(text, parameters)
         give(cursor.result, cursor.run, format_, output, max_rows, stats=stats, quiet=quiet)

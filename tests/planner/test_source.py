@@ -9,7 +9,6 @@ import pytest
 from starling_py.planner.bind import Binder
 from starling_py.planner.edits import edited
 from starling_py.planner.errors import SqlSyntaxError, Unsupported
-from starling_py.planner.source import transpile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,15 +181,3 @@ def test_a_long_line_is_shown_around_the_place(world: World) -> None:
 def test_no_statement_at_all(world: World, text: str) -> None:
     with pytest.raises(SqlSyntaxError, match="empty"):
         world.plan(text, 2)
-
-
-def test_other_dialects() -> None:
-    assert transpile("SELECT `a b` FROM t LIMIT 3, 5", "mysql") == (
-        'SELECT "a b" FROM t LIMIT 5 OFFSET 3'
-    )
-    with pytest.raises(SqlSyntaxError, match=r"line 2, column \d+"):
-        transpile("SELECT 1\nFROM WHERE", "postgres")
-    with pytest.raises(Unsupported, match="klingon"):
-        transpile("SELECT 1", "klingon")
-    with pytest.raises(Unsupported, match="one statement"):
-        transpile("SELECT 1; SELECT 2", "postgres")
