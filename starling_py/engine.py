@@ -62,6 +62,8 @@ class EngineOptions:
     ----------
     workers
         How many tasks run at once.
+    stage_workers
+        How many of them may be of one stage; by default all.
     isolation
         ``"thread"`` runs them in this process, ``"process"`` in a process each.
     memory
@@ -101,6 +103,7 @@ class EngineOptions:
     payload: int = PAYLOAD_BYTES
     doublewrite: bool = False
     function: FunctionClient | None = None
+    stage_workers: int | None = None
 
     @property
     def transport(self) -> Transport:
@@ -230,6 +233,7 @@ class _Parts:
             transport=self._options.transport,
             divides=self._options.function is not None,
             folder=self._scratch.path if self._scratch is not None else None,
+            stage_slots=self._options.stage_workers,
         )
         running: Future[tuple[Answer, float]] | None = None
         try:
