@@ -14,6 +14,7 @@ from starling_py.operators.errors import Cancelled, TaskFailed, TaskTimedOut
 from starling_py.operators.failures import typed_error
 from starling_py.operators.inputs import bound_inputs
 from starling_py.operators.quoting import decode_path, identifier
+from starling_py.operators.ranges import bounds, range_output, sorted_statement
 from starling_py.operators.resources import Stopwatch
 from starling_py.operators.scan import check_files
 from starling_py.operators.sink import Writer
@@ -29,7 +30,12 @@ from starling_py.operators.task import (
 from starling_py.shuffle.errors import Origin, StarlingError
 from starling_py.shuffle.format import Producer
 from starling_py.shuffle.meter import metered
-from starling_py.shuffle.partition import partition_expression
+from starling_py.shuffle.partition import (
+    PARTITION_FUNCTION,
+    RANK_FUNCTION,
+    partition_expression,
+    split_by_rank,
+)
 from starling_py.shuffle.split import split_batches, split_by_partition
 from starling_py.shuffle.write import Committed, commit_output
 
@@ -98,6 +104,7 @@ def _attempt(
 
     committed: Committed | None = None
     failure: StarlingError | None = None
+    limits: tuple[bytes, ...] = ()
     rows_in = rows_out = 0
     try:
         check()
@@ -117,6 +124,7 @@ def _attempt(
                 check()
                 _check_scans(spec)
                 committed = _commit(spec, partitions, store)
+                limits = bounds(connection, store, local, partitions, committed)
         watch.lap("output")
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -128,7 +136,7 @@ def _attempt(
         bytes_in=_bytes_in(spec),
         bytes_out=0 if committed is None else committed.index.bytes,
     )
-    return _report(spec, worker, metrics, committed, failure)
+    return _report(spec, worker, metrics, committed, failure, limits)
 
 
 @dataclass(slots=True)
@@ -176,9 +184,14 @@ class _Work:
             statement = bound.preface + spec.statement.rstrip().rstrip(";")
             if spec.sink is not None:
                 return [self._written(statement, spec.sink)]
+            ranges = range_output(spec)
+            if ranges is not None:
+                statement = sorted_statement(statement, spec, ranges)
             relation = self.connection.sql(_with_numbers(statement, spec, hashed))
             _check_columns(relation, spec, len(hashed), self.instance)
-            if len(hashed) == len(spec.outputs) == 1:
+            if ranges is not None:
+                made = split_by_rank(relation.to_arrow_table(), ranges.count)
+            elif len(hashed) == len(spec.outputs) == 1:
                 made = _split_stream(relation, *hashed[0])
             else:
                 made = _split_table(relation, spec)
@@ -254,6 +267,7 @@ def _commit(spec: TaskSpec, partitions: list[pa.Table], store: ObjectStore) -> C
         Producer(spec.query, spec.stage, spec.task, spec.nonce),
         partitions,
         codec=spec.codec,
+        function=PARTITION_FUNCTION if range_output(spec) is None else RANK_FUNCTION,
         inline_limit=spec.inline_limit,
         doublewrite=spec.doublewrite,
     )
@@ -291,6 +305,7 @@ def _report(
     metrics: TaskMetrics,
     committed: Committed | None,
     failure: StarlingError | None,
+    limits: tuple[bytes, ...] = (),
 ) -> TaskReport:
     record = None
     if failure is not None:
@@ -306,4 +321,5 @@ def _report(
         index=None if committed is None else committed.index,
         inline=b"" if committed is None else committed.inline,
         error=record,
+        bounds=limits,
     )

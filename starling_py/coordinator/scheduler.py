@@ -30,6 +30,7 @@ from starling_py.coordinator.messages import (
 from starling_py.coordinator.parts import halves, in_order
 from starling_py.coordinator.portions import Portion, portions
 from starling_py.coordinator.progress import Begun, Progress, StageProgress
+from starling_py.coordinator.ranges import KeyRange, key_ranges
 from starling_py.coordinator.specs import task_spec
 from starling_py.coordinator.transport import Transport
 from starling_py.operators.errors import Cancelled, TaskTimedOut, WorkerDied
@@ -95,6 +96,7 @@ class _StageState:
     divided: list[int] = field(default_factory=list)
     begun: bool = False
     portions: tuple[Portion, ...] | None = None
+    ranges: tuple[KeyRange, ...] | None = None
     complete: tuple[TaskReport, ...] = ()
 
     def reports(self) -> tuple[TaskReport, ...]:
@@ -286,6 +288,7 @@ class Scheduler:
                 state.begun = True
                 known = {read: self.reports(read) for read in _reads(state.stage)}
                 state.portions = portions(self._plan, state.stage, known)
+                state.ranges = key_ranges(state.stage, known)
                 actions.append(StageReady(state.stage))
                 for number in state.open:
                     heapq.heappush(self._ready, (state.stage.id, number))
@@ -337,6 +340,7 @@ class Scheduler:
                 deadline=until,
                 transport=self._options.transport,
                 portions=state.portions,
+                ranges=state.ranges,
             )
             invoke = Invoke(spec)
             self._in_flight[invoke.attempt] = until
