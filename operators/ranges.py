@@ -43,10 +43,10 @@ def range_output(spec: TaskSpec) -> RangePartitioning | None:
 
 
 def sorted_statement(statement: str, spec: TaskSpec, output: RangePartitioning) -> str:
-    """Return the statement with its rows in the order of the sort key."""
+    """Return the statement with its rows in order."""
     names = ", ".join(identifier(column.name) for column in spec.columns)
     # The line break ends a comment that the statement may end with.
-    return f"SELECT * FROM ({statement}\n) AS answer({names}) ORDER BY {output.key}"
+    return f"SELECT * FROM ({statement}\n) AS answer({names}) ORDER BY {output.order}"
 
 
 def bounds(

@@ -147,11 +147,13 @@ class HashPartitioning(msgspec.Struct, frozen=True, tag="hash"):
 class RangePartitioning(msgspec.Struct, frozen=True, tag="range"):
     """``count`` partitions of equal numbers of rows, sorted; the only output of its stage.
 
-    ``key`` is a SQL expression over the output's column names whose bytes are in the order of the
-    rows. Each task sorts for itself; its report tells the keys at which its partitions begin.
+    ``order`` is what stands behind ORDER BY, over the output's column names, and ``key`` an
+    expression whose bytes are in the same order. Each task sorts for itself; its report tells the
+    keys at which its partitions begin.
     """
 
     key: str
+    order: str
     count: int
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from starling_py.operators.plan import Delivery
 from starling_py.operators.task import HashPartitioning, RangePartitioning, SinglePartition
 from starling_py.planner.algebra import Node, StageRead, outputs
-from starling_py.planner.expressions import Column, Expression, sort_key_sql, sql, substitute
+from starling_py.planner.expressions import (
+    Column,
+    Expression,
+    order_sql,
+    sort_key_sql,
+    sql,
+    substitute,
+)
 from starling_py.planner.fragments import Draft, Fragment, Spread
 
 if TYPE_CHECKING:
@@ -87,7 +94,8 @@ class Exchanges:
         # A stage of its own: others may want these rows in the order in which they came.
         draft = self.new_draft(fragment)
         key = sort_key_sql(keys)
-        output = draft.output(RangePartitioning(key, self.sizing.rank_partitions()))
+        partitioning = RangePartitioning(key, order_sql(keys), self.sizing.rank_partitions())
+        output = draft.output(partitioning)
         node = StageRead(draft.columns, draft.number, output, Delivery.RANGED, key)
         return Fragment(node, Spread.SPLIT, self.sizing.hash_tasks())
 

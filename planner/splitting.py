@@ -17,9 +17,9 @@ from starling_py.planner.algebra import (
     Join,
     Limit,
     Project,
+    Scan,
     Sort,
     StageRead,
-    Values,
     walk,
 )
 from starling_py.planner.expressions import is_volatile
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from starling_py.planner.algebra import Node
+    from starling_py.planner.expressions import Expression
 
 __all__ = ["splittable_reads"]
 
@@ -46,7 +47,7 @@ def splittable_reads(node: Node) -> Iterator[StageRead]:
         case Join(left=left, right=right, kind=kind):
             if kind in MAY_REPLICATE_RIGHT and not _varies(right):
                 yield from splittable_reads(left)
-            if kind in MAY_REPLICATE_LEFT and not _varies(left):
+            if kind in MAY_REPLICATE_LEFT and not node.asof and not _varies(left):
                 yield from splittable_reads(right)
 
 
@@ -54,16 +55,14 @@ def _varies(node: Node) -> bool:
     """Return whether two tasks that compute a node from the same rows may differ."""
     for part in walk(node):
         match part:
-            case Filter(conditions=expressions):
-                pass
+            case Scan() | StageRead() | Group() | Join() | Sort():
+                expressions: tuple[Expression, ...] = ()
+            case Filter(conditions=conditions):
+                expressions = conditions
             case Project(items=items):
                 expressions = tuple(item.expression for item in items)
-            case Values(rows=rows):
-                expressions = tuple(cell for row in rows for cell in row)
-            case Limit():
-                return True
             case _:
-                continue
+                return True
         if any(map(is_volatile, expressions)):
             return True
     return False

@@ -58,6 +58,8 @@ class EngineOptions:
     ----------
     workers
         How many tasks run at once.
+    stage_workers
+        How many of them may be of one stage; by default all.
     isolation
         ``"thread"`` runs them in this process, ``"process"`` in a process each.
     memory
@@ -97,6 +99,7 @@ class EngineOptions:
     payload: int = PAYLOAD_BYTES
     doublewrite: bool = False
     function: FunctionClient | None = None
+    stage_workers: int | None = None
 
     @property
     def transport(self) -> Transport:
@@ -208,6 +211,7 @@ class _Parts:
             attempt_seconds=self._options.attempt_seconds,
             transport=self._options.transport,
             divides=self._options.function is not None,
+            stage_slots=self._options.stage_workers,
         )
         running: Future[tuple[Answer, float]] | None = None
         try:

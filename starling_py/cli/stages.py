@@ -164,8 +164,8 @@ def _partitioning(output: Partitioning) -> str:
         case HashPartitioning(keys, number, spread):
             nulls = ", NULL keys spread" if spread else ""
             return f"{count(number, 'partition')} by hash of {', '.join(keys)}{nulls}"
-        case RangePartitioning(key, number):
-            return f"{count(number, 'partition')} sorted by {key}"
+        case RangePartitioning(order=order, count=number):
+            return f"{count(number, 'partition')} sorted by {order}"
         case SamePartitions(number):
             return f"{count(number, 'partition')}, as they came"
         case _:

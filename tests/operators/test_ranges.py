@@ -11,7 +11,7 @@ from starling_py.shuffle.partition import BOUND_BYTES
 from starling_py.shuffle.read import read_runs
 
 KEY = "create_sort_key(c0, 'DESC NULLS FIRST', '', 'ASC NULLS LAST')"
-RANGES = (RangePartitioning(KEY, 4),)
+RANGES = (RangePartitioning(KEY, "c0 DESC NULLS FIRST", 4),)
 
 
 def rows(store, spec, report, first, last):
