@@ -38,6 +38,8 @@ class Delivery(StrEnum):
     """All partitions of every producer task, in task order (a broadcast, or a gather)."""
     ALIGNED = "aligned"
     """All partitions of a run of producer tasks (no data crosses tasks)."""
+    RANGED = "ranged"
+    """The rows whose sort key is in the task's range, from every producer task."""
     COMBINED = "combined"
     """A run of partitions from a run of producer tasks: what a combiner reads."""
 
@@ -85,7 +87,8 @@ class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
     """A stage's read of output number ``output`` of the earlier stage ``stage``.
 
     The rows of a ``splittable`` partition may be divided among several tasks, if all of these read
-    the same partition of the stage's other inputs whole.
+    the same partition of the stage's other inputs whole. ``key`` is the sort key of what is
+    delivered by ranges, over ``columns``.
     """
 
     name: str
@@ -95,6 +98,7 @@ class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
     columns: tuple[InputColumn, ...]
     reads: int = 1
     splittable: bool = False
+    key: str = ""
 
 
 StageInput = ScanRead | ExchangeRead
