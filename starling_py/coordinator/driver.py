@@ -71,9 +71,8 @@ class Driver:
     seconds
         How long the query may take.
     divides
-        Divide tasks that run out of time or memory, where they can be.
-    stage_slots
-        How many attempts of one stage are in flight at most; by default as many as of all.
+        Codes of errors after which a task is divided in two, where it can be.
+        stage_slots: int | None = None,
     progress
         Of an earlier driver of the same plan.
     """
@@ -88,7 +87,7 @@ class Driver:
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
         transport: Transport | None = None,
-        divides: bool = False,
+        divides: frozenset[str] = frozenset(),
         stage_slots: int | None = None,
         progress: Progress | None = None,
     ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -16,10 +15,10 @@ from starling_py.detached.files import QueryFiles
 from starling_py.detached.follow import Follower
 from starling_py.detached.state import Ending, Start
 from starling_py.engine import run_result
-from starling_py.leftovers import check_bucket, is_query_id, new_query_id, scratch_location
+from starling_py.leftovers import check_bucket, is_query_id, scratch_location
 from starling_py.operators.errors import Cancelled, TaskTimedOut
 from starling_py.results import Results
-from starling_py.session import summary
+from starling_py.session import new_id, summary
 from starling_py.shuffle.errors import Origin, StarlingError
 from starling_py.shuffle.locations import open_location
 from starling_py.worker.payload import VERSION
@@ -97,7 +96,7 @@ class DetachedQueries:
         """
         client = self._function()
         check_bucket(self._location, self._access)
-        query = new_query_id(uuid.uuid4().hex)
+        query = new_id()
         files = QueryFiles(self._store, query)
         files.put_request(request)
         try:

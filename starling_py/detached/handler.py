@@ -75,7 +75,7 @@ def _itself(environment: Mapping[str, str]) -> FunctionClient:
     """Return the function that runs; made in time, for there is none left when it is needed."""
     me = Callee.of(environment)
     name = me.name if me.version == "$LATEST" else f"{me.name}:{me.version}"
-    return FunctionClient(name, connections=1)
+    return FunctionClient(name, connections=1, region=me.region)
 
 
 def _checked(event: object, environment: Mapping[str, str]) -> Start:

@@ -10,6 +10,7 @@ from starling_py.access import S3Access
 from starling_py.catalog.catalog import FileCatalog
 from starling_py.config import resolve
 from starling_py.detached.state import Planned
+from starling_py.planner.errors import Unsupported
 from starling_py.session import Session
 from starling_py.shuffle.locations import is_remote
 from starling_py.shuffle.meter import metered
@@ -74,7 +75,21 @@ def open_session(request: Request, scratch: S3Location, folder: Path) -> Session
 
 
 def plan_request(session: Session, request: Request, query: str) -> Planned:
-    """Return the plan of a request, for a query of this id."""
+    """Return the plan of a request, for a query of this id.
+
+    Raises
+    ------
+    SqlError
+        If the statement is not SQL, names what does not exist, or is no query.
+    """
+    from starling_py.planner.copying import Query
+
     with metered() as planning:
-        plan = session.plan(request.sql)
+        statement = session.read(request.sql)
+        if not isinstance(statement, Query):
+            raise Unsupported(
+                "only queries are detached, no other statements",
+                hint="run it with starling query, without --detach",
+            )
+        plan = session.plan(request.sql, statement)
     return Planned(msgspec.structs.replace(plan, query=query), planning.snapshot())

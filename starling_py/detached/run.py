@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from starling_py.access import S3Access
 from starling_py.coordinator.driver import Driver
+from starling_py.coordinator.options import DIVIDED
 from starling_py.coordinator.transport import Transport
 from starling_py.detached.adopt import adopted
 from starling_py.detached.errors import CoordinatorLost
@@ -23,8 +26,10 @@ from starling_py.invokers.functions import LambdaInvoker
 from starling_py.leftovers import query_started
 from starling_py.operators.failures import typed_error
 from starling_py.session import FUNCTION_ATTEMPTS
+from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.locations import open_location
 from starling_py.shuffle.meter import RequestCounts, metered
+from starling_py.worker.errors import BadInvocation, FunctionMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +55,8 @@ class How(StrEnum):
     """Its successor has been called."""
     SUPERSEDED = "superseded"
     """Another one goes on with the query."""
+    UNKNOWN = "unknown"
+    """There is no such query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +112,25 @@ class CoordinatorRun:
         seen = self._files.look()
         if seen.has_ending:
             return self._ended()
-        saved = self._files.saved(seen.state) if seen.state else None
-        claim = self._claim(seen, saved)
+        if not seen.has_request:
+            return How.UNKNOWN
+        try:
+            saved = self._files.saved(seen.state) if seen.state else None
+            claim = self._claim(seen, saved)
+        except (BadInvocation, FunctionMismatch) as error:
+            # Nobody can go on with what is damaged, or of another version.
+            self._files.settle_ending(Ending(self._author, error=error.record()))
+            return self._ended()
         if claim is None:
             return How.SUPERSEDED
         try:
             ending = self._go_on(claim, saved)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong ends the query
-            ending = Ending(self._author, error=typed_error(error).record())
+            record = typed_error(error).record()
+            if not isinstance(error, StarlingError):
+                # Its own text may hold data.
+                record = structs.replace(record, message=type(error).__name__)
+            ending = Ending(self._author, error=record)
         if isinstance(ending, How):
             return ending
         if ending.error is not None and self._files.look().claim > self._number:
@@ -178,7 +196,7 @@ class CoordinatorRun:
                     max_attempts=FUNCTION_ATTEMPTS,
                     # What travelled in reports would be lost with a coordinator.
                     transport=Transport("lz4", 0, request.doublewrite),
-                    divides=True,
+                    divides=DIVIDED,
                     stage_slots=request.stage_workers,
                     progress=progress,
                 )

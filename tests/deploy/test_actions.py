@@ -62,14 +62,14 @@ def allowed() -> set[str]:
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["a new bucket", "a bucket"])
 def test_what_is_asked_is_listed(
-    aws: Aws, small: Bundle, asked: set[tuple[str, str]], is_there: bool
+    aws: Aws, pair: tuple[Bundle, Bundle], asked: set[tuple[str, str]], is_there: bool
 ):
     name = f"starling-{uuid4().hex[:12]}"
     settings = Settings(bucket=f"{name}-scratch", name=name)
     if is_there:
         aws.call("s3", "create_bucket", Bucket=settings.bucket)
         asked.clear()
-    deploy(aws, settings, small)
+    deploy(aws, settings, *pair)
     aws.call("s3", "create_multipart_upload", Bucket=settings.bucket, Key="starling/scratch/q/x")
     status(aws, name)
     undeploy(aws, name)

@@ -10,7 +10,7 @@ import yaml
 from cfnlint.api import lint_all
 
 from starling_py.deploy.bundle import Manifest
-from starling_py.deploy.contents import WORKER
+from starling_py.deploy.contents import COORDINATOR, WORKER
 from starling_py.deploy.deployment import dockerfile, template
 from starling_py.deploy.settings import Settings
 from starling_py.errors import UsageError
@@ -58,13 +58,14 @@ def test_parameters_are_those_that_are_set(parsed: dict[str, dict]):
     given = Settings(bucket="bucket").parameters(
         manifest, code_key="k", creates_bucket=True, partition="aws"
     )
-    # The code is in the same bucket.
-    assert set(parsed["Parameters"]) - set(given) == {"CodeBucket"}
+    # The code is in the same bucket, and nobody has asked for another size.
+    assert set(parsed["Parameters"]) - set(given) == {"CodeBucket", "CoordinatorMemory"}
     assert set(given) <= set(parsed["Parameters"])
     defaults = {
         name: str(each["Default"])
         for name, each in parsed["Parameters"].items()
-        if "Default" in each and name not in ("CodeKey", "WorkerVersion", "CodeBucket")
+        if "Default" in each
+        and name not in ("CodeKey", "WorkerVersion", "CodeBucket", "CoordinatorMemory")
     }
     assert {name: given[name] for name in defaults} == defaults
 
@@ -83,8 +84,9 @@ def test_the_example_for_terraform_sets_what_there_is_to_set(parsed: dict[str, d
     assert example[1].count("{") == example[1].count("}")
 
 
-def test_the_function_is_told_what_it_asks_for(parsed: dict[str, dict]):
-    variables = parsed["Resources"]["Worker"]["Properties"]["Environment"]["Variables"]
+@pytest.mark.parametrize("function", ["Worker", "CoordinatorFunction"])
+def test_the_function_is_told_what_it_asks_for(parsed: dict[str, dict], function: str):
+    variables = parsed["Resources"][function]["Properties"]["Environment"]["Variables"]
     assert set(variables) == {SCRATCH_VARIABLE, VERSION_VARIABLE}
 
 
@@ -114,6 +116,11 @@ def test_everything_goes_with_the_stack(parsed: dict[str, dict]):
 
 def test_the_image_calls_the_same_handler():
     assert f'CMD ["{WORKER.handler}"]' in dockerfile()
+    assert f'CMD ["{COORDINATOR.handler}"]' in dockerfile(COORDINATOR.handler)
+
+
+def test_a_long_chain_of_coordinators_is_allowed(parsed: dict[str, dict]):
+    assert parsed["Resources"]["CoordinatorFunction"]["Properties"]["RecursiveLoop"] == "Allow"
 
 
 @pytest.mark.parametrize(
@@ -156,3 +163,4 @@ def test_data_that_may_be_read(url: str, arn: str):
         manifest, code_key="", creates_bucket=True, partition="aws"
     )
     assert given["DataObjects"] == arn
+    assert given["DataBuckets"] == "arn:aws:s3:::lake"
