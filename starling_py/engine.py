@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from starling_py.access import S3Access
 from starling_py.coordinator.driver import Driver
 from starling_py.coordinator.machine import available_cores, default_memory
-from starling_py.coordinator.options import DIVIDED
 from starling_py.coordinator.scratch import Scratch, sweep
 from starling_py.coordinator.transport import Transport
 from starling_py.events import Events, Listener
@@ -211,7 +210,7 @@ class _Parts:
             max_attempts=self._options.attempts,
             attempt_seconds=self._options.attempt_seconds,
             transport=self._options.transport,
-            divides=DIVIDED if self._options.function is not None else frozenset(),
+            divides=self._options.function is not None,
             stage_slots=self._options.stage_workers,
         )
         running: Future[tuple[Answer, float]] | None = None

@@ -71,8 +71,9 @@ class Driver:
     seconds
         How long the query may take.
     divides
-        Codes of errors after which a task is divided in two, where it can be.
-        stage_slots: int | None = None,
+        Divide tasks that run out of time or memory, where they can be.
+    stage_slots
+        How many attempts of one stage are in flight at most; by default as many as of all.
     progress
         Of an earlier driver of the same plan.
     """
@@ -87,7 +88,7 @@ class Driver:
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
         transport: Transport | None = None,
-        divides: frozenset[str] = frozenset(),
+        divides: bool = False,
         stage_slots: int | None = None,
         progress: Progress | None = None,
     ) -> None:

@@ -23,8 +23,8 @@ class Options:
 
     ``slots`` attempts are in flight at most, ``stage_slots`` of one stage. ``memory_limit`` is that
     of a task's DuckDB, in bytes. ``deadline`` is that of the query, in seconds since the epoch.
-    A task that failed with one of the codes in ``divides`` is divided in two where its input can
-    be.
+    With ``divides`` a task that ran out of time or memory is divided in two, where its input can
+    be, before it is tried again.
     """
 
     slots: int
@@ -33,7 +33,7 @@ class Options:
     attempt_seconds: float = float("inf")
     max_attempts: int = 2
     transport: Transport = field(default_factory=Transport)
-    divides: frozenset[str] = frozenset()
+    divides: bool = False
     stage_slots: int | None = None
 
 
@@ -52,7 +52,7 @@ RETRIED = frozenset(
 """Codes of errors after which a task may be tried again as it is."""
 
 DIVIDED = frozenset((TaskTimedOut.code, OutOfMemory.code))
-"""Codes of errors of a task that was too large for a function: it is divided."""
+"""Codes of errors of a task that was too large."""
 
 MEMORY_DIVISIONS = 3
 """How often a task is divided for want of memory: of a row group all is fetched in any case."""

@@ -28,7 +28,7 @@ from starling_py.coordinator.messages import (
     TaskReported,
     WorkerLost,
 )
-from starling_py.coordinator.options import MEMORY_DIVISIONS, RETRIED
+from starling_py.coordinator.options import DIVIDED, MEMORY_DIVISIONS, RETRIED
 from starling_py.coordinator.parts import divisions, halves, in_order
 from starling_py.coordinator.progress import Begun, Progress, StageProgress
 from starling_py.coordinator.specs import task_spec
@@ -276,7 +276,7 @@ class Scheduler:
     def _parts(self, attempt: Attempt, error: StarlingError) -> tuple[int, int] | None:
         """Return what a task that was too large is divided into, if it is and can be."""
         stage = self._stages[attempt.stage].stage
-        if error.code not in self._options.divides:
+        if not self._options.divides or error.code not in DIVIDED:
             return None
         is_hopeless = divisions(stage, attempt.task) >= MEMORY_DIVISIONS
         if error.code == OutOfMemory.code and is_hopeless:

@@ -13,7 +13,6 @@ from msgspec import structs
 
 from starling_py.access import S3Access
 from starling_py.coordinator.driver import Driver
-from starling_py.coordinator.options import DIVIDED
 from starling_py.coordinator.transport import Transport
 from starling_py.detached.adopt import adopted
 from starling_py.detached.errors import CoordinatorLost
@@ -196,7 +195,7 @@ class CoordinatorRun:
                     max_attempts=FUNCTION_ATTEMPTS,
                     # What travelled in reports would be lost with a coordinator.
                     transport=Transport("lz4", 0, request.doublewrite),
-                    divides=DIVIDED,
+                    divides=True,
                     stage_slots=request.stage_workers,
                     progress=progress,
                 )

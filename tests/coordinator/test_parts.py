@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starling_py.coordinator.messages import Drain, Fail, Finish, Invoke, TaskReported
-from starling_py.coordinator.options import DIVIDED, Options
+from starling_py.coordinator.options import Options
 from starling_py.coordinator.parts import halves, in_order, part_of, rows_of, task_of
 from starling_py.coordinator.progress import Progress
 from starling_py.coordinator.scheduler import Scheduler
@@ -107,7 +107,7 @@ def late(spec, code=TaskTimedOut.code):
 @given(plans(), st.integers(1, 4), st.data())
 def test_whatever_is_divided_or_handed_over_all_is_read_once_and_in_order(plan, slots, data):
     nonces = map(str, itertools.count())
-    options = Options(slots, 1, 1000.0, max_attempts=3, divides=frozenset({TaskTimedOut.code}))
+    options = Options(slots, 1, 1000.0, max_attempts=3, divides=True)
 
     def made(progress=None):
         return Scheduler(plan, options, lambda: next(nonces), progress)
@@ -216,7 +216,7 @@ def test_a_task_that_cannot_be_divided_is_tried_again_and_fails():
     plan = msgspec.structs.replace(plan, stages=plan.stages[1:])
     machine = Scheduler(
         plan,
-        Options(1, 1, 1000.0, max_attempts=2, divides=frozenset({TaskTimedOut.code})),
+        Options(1, 1, 1000.0, max_attempts=2, divides=True),
         lambda: "n",
     )
     (_, invoke) = machine.start(0.0)
@@ -229,7 +229,7 @@ def test_a_task_that_cannot_be_divided_is_tried_again_and_fails():
 def test_a_task_that_is_out_of_memory_is_divided_three_times():
     plan, made = divisible(ScanRead("input_0", "t", (), (files(1 << 20),)), tasks=1)
     plan = msgspec.structs.replace(plan, stages=(made,))
-    machine = Scheduler(plan, Options(1, 1, 1000.0, divides=DIVIDED), lambda: "n")
+    machine = Scheduler(plan, Options(1, 1, 1000.0, divides=True), lambda: "n")
     actions = machine.start(0.0)
     found = []
     while not isinstance(actions[-1], Fail):
