@@ -13,6 +13,7 @@ from starling_py.operators.task import (
     Partitioning,
     ScanColumn,
     Setting,
+    Variables,
 )
 
 __all__ = [
@@ -81,7 +82,11 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
 
 
 class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
-    """A stage's read of output number ``output`` of the earlier stage ``stage``."""
+    """A stage's read of output number ``output`` of the earlier stage ``stage``.
+
+    The rows of a ``splittable`` partition may be divided among several tasks, if all of these read
+    the same partition of the stage's other inputs whole.
+    """
 
     name: str
     stage: int
@@ -89,6 +94,7 @@ class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
     delivery: Delivery
     columns: tuple[InputColumn, ...]
     reads: int = 1
+    splittable: bool = False
 
 
 StageInput = ScanRead | ExchangeRead
@@ -100,9 +106,9 @@ class Stage(msgspec.Struct, frozen=True):
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
     one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
-    otherwise, or empty. ``composed``, ``keeps_join_order`` and ``sink`` are as in
-    :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could share
-    its scan or its partitions in any other way, with the same answer.
+    otherwise, or empty. ``composed``, ``keeps_join_order``, ``sink`` and ``variables`` are as
+    in :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could
+    share its scan or its partitions in any other way, with the same answer.
     """
 
     id: int
@@ -120,6 +126,7 @@ class Stage(msgspec.Struct, frozen=True):
     combining: Combining | None = None
     divisible: bool = False
     sink: FileSink | None = None
+    variables: Variables | None = None
 
 
 class ResultColumn(msgspec.Struct, frozen=True):
@@ -133,7 +140,8 @@ class StagePlan(msgspec.Struct, frozen=True):
     """A whole query: stages in dependency order (inputs have lower ids); the last is the answer.
 
     The answer is the concatenation, in task order, of output 0 of the last stage; its columns
-    correspond by position to ``result``.
+    correspond by position to ``result``. A stage that reads at least ``balance_rows`` through
+    exchanges gets partitions by their sizes where these are very different.
     """
 
     query: str
@@ -144,6 +152,7 @@ class StagePlan(msgspec.Struct, frozen=True):
     roots: tuple[str, ...]
     bind_seconds: float = 0.0
     plan_seconds: float = 0.0
+    balance_rows: int = 200_000
 
     @property
     def tasks(self) -> int:

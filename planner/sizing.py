@@ -56,6 +56,8 @@ class PlanOptions:
         ``"auto"`` where they make it cheaper.
     remote_shuffle
         Whether requests to the store of the shuffle cost anything.
+    balance_rows
+        A stage that reads at least so many rows through exchanges is not left skewed.
     """
 
     tasks: int | None
@@ -67,6 +69,7 @@ class PlanOptions:
     few_groups: int = 2_000
     shuffle: Literal["auto", "direct", "combined"] = "auto"
     remote_shuffle: bool = False
+    balance_rows: int = 200_000
 
 
 @dataclass(frozen=True, slots=True)

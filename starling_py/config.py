@@ -48,6 +48,7 @@ class Config:
     target: Target = "local"
     function: str = FUNCTION
     stage_workers: int | None = None
+    dialect: str = "duckdb"
 
 
 def resolve(
@@ -62,6 +63,7 @@ def resolve(
     target: str = "local",
     function: str | None = None,
     stage_workers: int | None = None,
+    dialect: str = "duckdb",
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -69,6 +71,8 @@ def resolve(
     ------
     UsageError
         For a number that is out of range, an unknown isolation or a size that is none.
+    Unsupported
+        For an unknown dialect.
     """
     for name, number, most in (
         ("tasks", tasks, MOST_TASKS),
@@ -100,6 +104,7 @@ def resolve(
     if function is not None and target != "lambda":
         raise UsageError("a function is for the target 'lambda'")
     from starling_py.coordinator.machine import available_cores
+    from starling_py.planner.dialects import check_dialect
 
     cores = available_cores()
     return Config(
@@ -114,6 +119,7 @@ def resolve(
         target=cast("Target", target),
         function=function or FUNCTION,
         stage_workers=stage_workers,
+        dialect=check_dialect(dialect),
     )
 
 

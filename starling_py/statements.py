@@ -20,6 +20,7 @@ from starling_py.planner.statements import (
 )
 from starling_py.session import QueryRun, new_id, summary
 from starling_py.shuffle.meter import RequestCounts, metered
+from starling_py.shuffle.rows import Rows
 from starling_py.writing.run import copy_plan, copy_to, create_as, drop, table_plan
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _counted(
     # The meter has counted the coordinator's requests; those of tasks are in their reports.
     run = summary(plan, outcome.ran, 1, RequestCounts())
     run = replace(run, requests=run.requests + meter.snapshot())
-    return session.opened(plan, _table(columns, [row]), run)
+    return session.opened(plan, [Rows.of(_table(columns, [row]))], run)
 
 
 def _result(columns: Sequence[tuple[str, str]]) -> tuple[ResultColumn, ...]:
@@ -192,4 +193,4 @@ def _answer(
         peak_rss=(),
         reports=(),
     )
-    return session.opened(plan, _table(columns, rows), run)
+    return session.opened(plan, [Rows.of(_table(columns, rows))], run)
