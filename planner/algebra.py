@@ -10,27 +10,28 @@ from typing import TYPE_CHECKING
 
 from starling_py.planner.expressions import Column, Expression, is_volatile
 from starling_py.planner.nodes import (
-    Condition,
     CteRead,
+    DistinctOn,
     Filter,
     Group,
+    GroupingSets,
     Join,
-    JoinKind,
     Limit,
-    Named,
     Node,
     Plan,
     Project,
-    RangeCut,
+    Recursive,
+    Sample,
     Scan,
-    ScannedColumn,
-    SetKind,
     SetOperation,
     Sort,
     StageRead,
+    TableCall,
+    Unnest,
     Values,
     Window,
 )
+from starling_py.planner.parts import Condition, JoinKind, Named, RangeCut, ScannedColumn, SetKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Condition",
     "CteRead",
+    "DistinctOn",
     "Filter",
     "Group",
+    "GroupingSets",
     "Join",
     "JoinKind",
     "Limit",
@@ -48,12 +51,16 @@ __all__ = [
     "Plan",
     "Project",
     "RangeCut",
+    "Recursive",
+    "Sample",
     "Scan",
     "ScannedColumn",
     "SetKind",
     "SetOperation",
     "Sort",
     "StageRead",
+    "TableCall",
+    "Unnest",
     "Values",
     "Window",
     "inputs",
@@ -76,6 +83,8 @@ def outputs(node: Node) -> tuple[Column, ...]:
             | CteRead(columns=columns)
             | StageRead(columns=columns)
             | SetOperation(columns=columns)
+            | TableCall(columns=columns)
+            | Recursive(columns=columns)
         ):
             return columns
         case Project(items=items):
@@ -92,7 +101,18 @@ def outputs(node: Node) -> tuple[Column, ...]:
             return outputs(left) + outputs(right)
         case Window(input=input_, calls=calls):
             return outputs(input_) + tuple(Column(name, call.type) for name, call in calls)
-        case Filter(input=input_) | Sort(input=input_) | Limit(input=input_):
+        case Unnest(input=input_, lists=lists):
+            return outputs(input_) + tuple(column for column, _ in lists)
+        case GroupingSets(aggregates=aggregates, groupings=groupings):
+            made = tuple(Column(name, call.type) for name, call in aggregates)
+            return node.key_columns + made + tuple(Column(name, "BIGINT") for name, _ in groupings)
+        case (
+            Filter(input=input_)
+            | Sort(input=input_)
+            | Limit(input=input_)
+            | Sample(input=input_)
+            | DistinctOn(input=input_)
+        ):
             return outputs(input_)
 
 
@@ -103,7 +123,9 @@ def inputs(node: Node) -> tuple[Node, ...]:
             return (left, right)
         case SetOperation(inputs=several):
             return several
-        case Scan() | Values() | CteRead() | StageRead():
+        case Recursive(anchor=anchor, step=step):
+            return (anchor, step)
+        case Scan() | Values() | CteRead() | StageRead() | TableCall():
             return ()
         case _:
             return (node.input,)
@@ -117,7 +139,10 @@ def with_inputs(node: Node, new: tuple[Node, ...]) -> Node:
             return replace(node, left=left, right=right)
         case SetOperation():
             return replace(node, inputs=new)
-        case Scan() | Values() | CteRead() | StageRead():
+        case Recursive():
+            anchor, step = new
+            return replace(node, anchor=anchor, step=step)
+        case Scan() | Values() | CteRead() | StageRead() | TableCall():
             return node
         case _:
             return replace(node, input=new[0])

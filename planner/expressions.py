@@ -17,24 +17,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
+    "VOLATILE",
     "Aggregate",
     "Call",
     "Case",
     "Cast",
     "Column",
     "Expression",
+    "Lambda",
     "Literal",
     "OrderKey",
+    "Parameter",
     "State",
+    "changed_columns",
     "conjuncts",
     "is_volatile",
     "references",
     "substitute",
 ]
 
-_VOLATILE = frozenset(
-    ('"random"', '"uuid"', '"gen_random_uuid"', '"uuidv4"', '"uuidv7"', '"nextval"', '"setseed"')
+VOLATILE = frozenset(
+    ("random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "error", "sleep_ms", "write_log")
 )
+"""Functions whose calls are not moved, repeated or left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,30 @@ class Case:
     type: str
 
 
-Expression = Column | Literal | Call | Cast | Case
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a lambda that stands inside ``level - 1`` others."""
+
+    name: str
+    type: str
+    level: int
+
+    @property
+    def sql(self) -> str:
+        # The planner's names of columns end in a number, so that they are never one of these.
+        return f"{self.name}_of_{self.level}x"
+
+
+@dataclass(frozen=True, slots=True)
+class Lambda:
+    """A function of its parameters, and of columns, that is an argument of another one."""
+
+    parameters: tuple[Parameter, ...]
+    body: Expression
+    type: str = "LAMBDA"
+
+
+Expression = Column | Literal | Call | Cast | Case | Parameter | Lambda
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +151,32 @@ class Aggregate:
     exports: State | None = None
     merges: State | None = None
 
+    def expressions(self) -> Iterator[Expression]:
+        """Yield everything in the call that refers to columns."""
+        yield from self.arguments
+        yield from (key.expression for key in self.order)
+        if self.condition is not None:
+            yield self.condition
+
+    def mapped(self, change: Callable[[Expression], Expression]) -> Aggregate:
+        """Return the call with every expression changed."""
+        return replace(
+            self,
+            arguments=tuple(map(change, self.arguments)),
+            condition=None if self.condition is None else change(self.condition),
+            order=tuple(replace(key, expression=change(key.expression)) for key in self.order),
+        )
+
+
+def changed_columns(
+    columns: tuple[Column, ...], change: Callable[[Expression], Expression]
+) -> tuple[Column, ...]:
+    """Return columns changed to other columns."""
+    changed = tuple(new for old in columns if isinstance(new := change(old), Column))
+    if len(changed) != len(columns):
+        raise TypeError(columns)
+    return changed
+
 
 def children(expression: Expression) -> Iterator[Expression]:
     """Yield the direct parts of an expression."""
@@ -136,11 +190,13 @@ def children(expression: Expression) -> Iterator[Expression]:
                 yield condition
                 yield value
             yield otherwise
+        case Lambda(body=body):
+            yield body
 
 
 def is_volatile(expression: Expression) -> bool:
     """Return whether two evaluations may differ."""
-    if isinstance(expression, Call) and expression.name in _VOLATILE:
+    if isinstance(expression, Call) and expression.name.strip('"') in VOLATILE:
         return True
     return any(is_volatile(child) for child in children(expression))
 
@@ -167,6 +223,8 @@ def rebuild(expression: Expression, change: Callable[[Expression], Expression]) 
                 branches=tuple((change(c), change(v)) for c, v in branches),
                 otherwise=change(otherwise),
             )
+        case Lambda(body=body):
+            return replace(expression, body=change(body))
         case _:
             return expression
 
@@ -192,6 +250,11 @@ def sql(expression: Expression) -> str:
     match expression:
         case Column(name=name):
             return identifier(name)
+        case Parameter():
+            return expression.sql
+        case Lambda(parameters=parameters, body=body):
+            listed = ", ".join(parameter.sql for parameter in parameters)
+            return f"(lambda {listed}: {sql(body)})"
         case Literal(sql=text):
             return text
         case Cast(argument=argument, type=type_, lenient=lenient):

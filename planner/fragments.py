@@ -13,6 +13,8 @@ from starling_py.planner.algebra import (
     Node,
     Project,
     Scan,
+    TableCall,
+    Unnest,
     Values,
     walk,
 )
@@ -21,7 +23,7 @@ from starling_py.planner.expressions import Column, Expression, is_volatile
 if TYPE_CHECKING:
     from starling_py.operators.task import Partitioning
 
-__all__ = ["Draft", "Fragment", "Spread", "is_replicable"]
+__all__ = ["Draft", "Fragment", "Spread", "has_volatile_condition", "is_replicable"]
 
 
 class Spread(StrEnum):
@@ -84,6 +86,12 @@ class Draft:
         return self.outputs.index(partitioning)
 
 
+def has_volatile_condition(join: Join) -> bool:
+    """Return whether a join may find other matches when it runs again."""
+    sides = (side for c in join.conditions for side in (c.left, c.right))
+    return any(map(is_volatile, (*sides, *join.residual)))
+
+
 def is_replicable(node: Node) -> bool:
     """Return whether every task may compute the node for itself and get the same rows."""
     for part in walk(node):
@@ -99,8 +107,15 @@ def is_replicable(node: Node) -> bool:
             case Project(items=items):
                 if any(is_volatile(item.expression) for item in items):
                     return False
+            case Unnest():
+                if any(map(is_volatile, part.expressions())):
+                    return False
+            case TableCall():
+                pass
             case Join(kind=kind):
-                if kind in (JoinKind.MARK, JoinKind.SINGLE):
+                if has_volatile_condition(part):
+                    return False
+                if kind in (JoinKind.MARK, JoinKind.SINGLE, JoinKind.POSITIONAL):
                     return False
             case _:
                 return False

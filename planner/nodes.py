@@ -7,71 +7,24 @@ projections, so that equal names mean equal values wherever both can be seen.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from starling_py.planner.expressions import Aggregate, Column, Expression, OrderKey
+from starling_py.planner.expressions import Aggregate, Column, Expression, OrderKey, changed_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from starling_py.operators.plan import Delivery
-    from starling_py.planner.tables import Table, TableColumn
+    from starling_py.planner.parts import (
+        Condition,
+        JoinKind,
+        Named,
+        RangeCut,
+        ScannedColumn,
+        SetKind,
+    )
+    from starling_py.planner.tables import Table
     from starling_py.planner.windowing import WindowCall
-
-
-class JoinKind(StrEnum):
-    """What a join keeps. MARK appends a column: whether a row matches, NULL where unknown."""
-
-    INNER = "INNER"
-    LEFT = "LEFT"
-    RIGHT = "RIGHT"
-    FULL = "FULL"
-    SEMI = "SEMI"
-    ANTI = "ANTI"
-    MARK = "MARK"
-    SINGLE = "SINGLE"
-
-
-class SetKind(StrEnum):
-    """The set operations. EXCEPT and INTERSECT come with and without ALL."""
-
-    UNION = "UNION"
-    EXCEPT = "EXCEPT"
-    INTERSECT = "INTERSECT"
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An expression and the name of the column that holds its values."""
-
-    name: str
-    expression: Expression
-
-    @property
-    def column(self) -> Column:
-        return Column(self.name, self.expression.type)
-
-    @property
-    def passes(self) -> bool:
-        """Whether the column is the input's own, unchanged."""
-        return isinstance(self.expression, Column) and self.expression.name == self.name
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedColumn:
-    """A column of a scan: its unique name, and the table's column that it reads."""
-
-    name: str
-    column: TableColumn
-
-
-@dataclass(frozen=True, slots=True)
-class RangeCut:
-    """Task t takes the rows whose ``column`` is from ``bounds[t - 1]`` to below ``bounds[t]``."""
-
-    column: str
-    bounds: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +85,12 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """One comparison between the two sides of a join."""
-
-    left: Expression
-    operator: str
-    right: Expression
-
-    @property
-    def equates(self) -> bool:
-        return self.operator == "=" or self.matches_nulls
-
-    @property
-    def matches_nulls(self) -> bool:
-        return self.operator == "IS NOT DISTINCT FROM"
-
-
-@dataclass(frozen=True, slots=True)
 class Join:
     """A join on comparisons between the sides and a residual condition over both.
 
     ``mark`` names the column that a MARK join appends, or the one column of the right side that a
-    SINGLE join keeps. A join without conditions is a product.
+    SINGLE join keeps. A join without conditions is a product. An ASOF join takes of the right rows
+    that match only the nearest by its last comparison.
     """
 
     left: Node
@@ -162,6 +99,115 @@ class Join:
     conditions: tuple[Condition, ...]
     residual: tuple[Expression, ...] = ()
     mark: str = ""
+    asof: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableCall:
+    """The rows that a table function of constants gives, as it is written in FROM."""
+
+    text: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recursive:
+    """The rows of ``anchor``, and what ``step`` makes of them until it makes nothing new.
+
+    ``step`` reads the rows made last as the CTE of number ``cte``.
+    """
+
+    cte: int
+    anchor: Node
+    step: Node
+    all: bool
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unnest:
+    """The input's columns and, for each list, a column of its values, one row after the other.
+
+    Of several lists the shorter ones end in NULLs. A row whose lists are all empty goes away.
+    """
+
+    input: Node
+    lists: tuple[tuple[Column, Expression], ...]
+
+    def expressions(self) -> Iterator[Expression]:
+        yield from (expression for _, expression in self.lists)
+
+    def mapped(self, change: Callable[[Expression], Expression]) -> Unnest:
+        return replace(self, lists=tuple((column, change(made)) for column, made in self.lists))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows picked at random by ``method``: ``amount`` of them, or percent of them."""
+
+    input: Node
+    method: str
+    amount: str
+    percent: bool
+    seed: int | None = None
+
+    def expressions(self) -> Iterator[Expression]:
+        yield from ()
+
+    def mapped(self, _: Callable[[Expression], Expression]) -> Sample:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctOn:
+    """Of the rows that agree on ``keys``, the first in the order of ``order``."""
+
+    input: Node
+    keys: tuple[Column, ...]
+    order: tuple[OrderKey, ...]
+
+    def expressions(self) -> Iterator[Expression]:
+        yield from self.keys
+        yield from (key.expression for key in self.order)
+
+    def mapped(self, change: Callable[[Expression], Expression]) -> DistinctOn:
+        keys = changed_columns(self.keys, change)
+        order = tuple(replace(key, expression=change(key.expression)) for key in self.order)
+        return replace(self, keys=keys, order=order)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupingSets:
+    """Groups by each of several sets of keys, one result below the other.
+
+    A key is a column of the input and the name under which it comes out, NULL in the groups of sets
+    that leave it out. ``sets`` are positions among the keys. A grouping function's bits tell which
+    of its keys are left out, the first one in the highest bit.
+    """
+
+    input: Node
+    keys: tuple[tuple[str, Column], ...]
+    sets: tuple[tuple[int, ...], ...]
+    aggregates: tuple[tuple[str, Aggregate], ...]
+    groupings: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The keys as they come out."""
+        return tuple(Column(name, key.type) for name, key in self.keys)
+
+    def expressions(self) -> Iterator[Expression]:
+        yield from (key for _, key in self.keys)
+        for _, call in self.aggregates:
+            yield from call.expressions()
+
+    def mapped(self, change: Callable[[Expression], Expression]) -> GroupingSets:
+        keys = changed_columns(tuple(key for _, key in self.keys), change)
+        return replace(
+            self,
+            keys=tuple((name, key) for (name, _), key in zip(self.keys, keys, strict=True)),
+            aggregates=tuple((name, call.mapped(change)) for name, call in self.aggregates),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +232,15 @@ class Sort:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most ``count`` rows (``None``: all) behind the first ``offset``, in the input's order."""
+    """At most ``count`` rows (``None``: all) behind the first ``offset``, in the input's order.
+
+    With ``percent``, at most that share of the input's rows.
+    """
 
     input: Node
     count: int | None
     offset: int = 0
+    percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +281,12 @@ Node = (
     | Limit
     | SetOperation
     | Window
+    | TableCall
+    | Recursive
+    | Unnest
+    | Sample
+    | DistinctOn
+    | GroupingSets
 )
 
 

@@ -25,6 +25,7 @@ from starling_py.planner.rules.join_order import order_joins
 from starling_py.planner.rules.prune_columns import prune_columns
 from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
+from starling_py.planner.rules.unnest_in_place import unnest_in_place
 from starling_py.planner.sizing import PlanOptions, Sizing
 from starling_py.planner.source import Source, edited, transpile
 from starling_py.planner.stages import freeze
@@ -44,7 +45,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PlanOptions", "Planner"]
 
-_RULES = (inline_ctes, drop_renames, simplify_marks, drop_renames, order_joins, prune_columns)
+_RULES = (
+    inline_ctes,
+    drop_renames,
+    unnest_in_place,
+    simplify_marks,
+    drop_renames,
+    order_joins,
+    prune_columns,
+)
 """In this order: each one finds more when those before it have run."""
 
 

@@ -21,14 +21,20 @@ from starling_py.operators.task import (
     SinglePartition,
 )
 from starling_py.planner.algebra import (
+    DistinctOn,
     Group,
+    GroupingSets,
     Join,
     Limit,
     Node,
+    Recursive,
+    Sample,
     Scan,
     SetOperation,
     Sort,
     StageRead,
+    TableCall,
+    Unnest,
     Window,
     walk,
 )
@@ -209,6 +215,18 @@ def _label(node: Node) -> str:
                 words.append(("aggregate" if calls else "distinct") if keys else "total")
             case Window():
                 words.append("window")
+            case GroupingSets():
+                words.append("aggregate")
+            case DistinctOn():
+                words.append("distinct on")
+            case Unnest():
+                words.append("unnest")
+            case Sample():
+                words.append("sample")
+            case Recursive():
+                words.append("recursion")
+            case TableCall(text=text):
+                words.append(text.partition("(")[0])
             case Sort():
                 words.append("sort")
             case Limit():

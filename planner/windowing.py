@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from starling_py.operators.quoting import identifier
-from starling_py.planner.expressions import Column, Expression, OrderKey, order_sql, sql
+from starling_py.planner.expressions import (
+    Column,
+    Expression,
+    OrderKey,
+    changed_columns,
+    order_sql,
+    sql,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,16 +83,13 @@ class WindowCall:
         def bound(old: Bound) -> Bound:
             return old if old.offset is None else replace(old, offset=change(old.offset))
 
-        partitions = tuple(new for old in self.partitions if isinstance(new := change(old), Column))
-        if len(partitions) != len(self.partitions):
-            raise TypeError(self.partitions)
         frame = self.frame
         if frame is not None:
             frame = replace(frame, start=bound(frame.start), end=bound(frame.end))
         return replace(
             self,
             arguments=tuple(map(change, self.arguments)),
-            partitions=partitions,
+            partitions=changed_columns(self.partitions, change),
             order=tuple(map(key, self.order)),
             frame=frame,
             condition=None if self.condition is None else change(self.condition),

@@ -47,6 +47,7 @@ class Config:
     doublewrite: bool = False
     target: Target = "local"
     function: str = FUNCTION
+    stage_workers: int | None = None
 
 
 def resolve(
@@ -60,6 +61,7 @@ def resolve(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -68,7 +70,11 @@ def resolve(
     UsageError
         For a number that is out of range, an unknown isolation or a size that is none.
     """
-    for name, number, most in (("tasks", tasks, MOST_TASKS), ("workers", workers, MOST_WORKERS)):
+    for name, number, most in (
+        ("tasks", tasks, MOST_TASKS),
+        ("workers", workers, MOST_WORKERS),
+        ("stage_workers", stage_workers, MOST_WORKERS),
+    ):
         if number is None:
             continue
         if not isinstance(number, int) or isinstance(number, bool):
@@ -107,6 +113,7 @@ def resolve(
         doublewrite=doublewrite,
         target=cast("Target", target),
         function=function or FUNCTION,
+        stage_workers=stage_workers,
     )
 
 

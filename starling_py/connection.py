@@ -39,6 +39,7 @@ def connect(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
@@ -72,6 +73,8 @@ def connect(
         ``"local"`` runs tasks on this machine, ``"lambda"`` in a function on AWS Lambda.
     function
         The name or ARN of that function; by default ``starling-worker``.
+    stage_workers
+        How many tasks of one stage run at once; by default as many as of all stages.
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -92,6 +95,7 @@ def connect(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
     )
     access = S3Access(s3)
     catalog = FileCatalog(data, tables, buckets=lambda: access.buckets)

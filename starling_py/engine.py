@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult", "run_result"]
 
 _T = TypeVar("_T")
-_DIVIDES = frozenset({TaskTimedOut.code})
-"""After these errors of a function its task is divided."""
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 _SLICE_SECONDS = 0.1
@@ -60,6 +58,8 @@ class EngineOptions:
     ----------
     workers
         How many tasks run at once.
+    stage_workers
+        How many of them may be of one stage; by default all.
     isolation
         ``"thread"`` runs them in this process, ``"process"`` in a process each.
     memory
@@ -99,6 +99,7 @@ class EngineOptions:
     payload: int = PAYLOAD_BYTES
     doublewrite: bool = False
     function: FunctionClient | None = None
+    stage_workers: int | None = None
 
     @property
     def transport(self) -> Transport:
@@ -209,7 +210,8 @@ class _Parts:
             max_attempts=self._options.attempts,
             attempt_seconds=self._options.attempt_seconds,
             transport=self._options.transport,
-            divides=_DIVIDES if self._options.function is not None else frozenset(),
+            divides=self._options.function is not None,
+            stage_slots=self._options.stage_workers,
         )
         running: Future[tuple[Answer, float]] | None = None
         try:

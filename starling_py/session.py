@@ -321,6 +321,8 @@ class Session:
         if self.config.target != "lambda" or self.config.tasks or len(plans) > _FINER:
             return None
         last = plans[-1]
+        if any(stage.divisible and stage.id == failed for stage in last.stages):
+            return None  # its tasks have been divided already
         tasks = 2 * max(stage.tasks for stage in last.stages)
         found = self._plan(sql, part, min(tasks, MOST_TASKS))
         if len(found.stages) != len(last.stages):
@@ -349,6 +351,7 @@ class Session:
             seconds=SECONDS,
             # Planning has asked it what it is like.
             function=self._function,
+            stage_workers=config.stage_workers,
             attempts=_ATTEMPTS if self._function is None else FUNCTION_ATTEMPTS,
         )
         return Engine(options, self._listeners)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from starling_py.planner.adapter.expressions import aggregate_name, expression, order_keys
-from starling_py.planner.algebra import Named, Node, Project, Window, outputs
+from starling_py.planner.adapter.expressions import called_aggregate, expression, order_keys
+from starling_py.planner.adapter.groups import Computed
+from starling_py.planner.algebra import Node, Window
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import Call, Cast, Column, Expression
 from starling_py.planner.types import type_name
@@ -54,40 +55,29 @@ def read_window(serialized: Serialized, node: Node, row: Row, names: Names) -> t
     CannotDistribute
         For a function or frame that is not known exactly.
     """
-    computed: list[Named] = []
-
-    def key(item: Serialized) -> Column:
-        made = expression(item, row)
-        if isinstance(made, Column):
-            return made
-        known = next((named for named in computed if named.expression == made), None)
-        if known is None:
-            known = Named(names.fresh(item["alias"] or "p"), made)
-            computed.append(known)
-        return known.column
-
+    computed = Computed(names)
     calls = []
     for item in serialized["expressions"]:
         if item["expression_class"] != "BOUND_WINDOW":
             raise CannotDistribute(f"expression {item['expression_class']} among window functions")
-        partitions = tuple(dict.fromkeys(map(key, item["partitions"])))
-        call = _call(item, row, partitions)
+        keys = [
+            computed.column(expression(key, row), key["alias"] or "p") for key in item["partitions"]
+        ]
+        call = _call(item, row, tuple(dict.fromkeys(keys)))
         calls.append((names.fresh(call.name), call))
-    if computed:
-        passed = tuple(Named(column.name, column) for column in outputs(node))
-        node = Project(node, passed + tuple(computed))
-    return Window(node, tuple(calls)), row + tuple(Column(name, c.type) for name, c in calls)
+    node = Window(computed.below(node), tuple(calls))
+    return node, row + tuple(Column(name, call.type) for name, call in calls)
 
 
 def _call(serialized: Serialized, row: Row, partitions: tuple[Column, ...]) -> WindowCall:
     kind = serialized["type"]
     if kind == "WINDOW_AGGREGATE":
-        name = aggregate_name(serialized)
+        name, arguments = called_aggregate(serialized, row)
     elif kind in WINDOW_FUNCTIONS:
         name = WINDOW_FUNCTIONS[kind]
+        arguments = tuple(expression(child, row) for child in serialized["children"])
     else:
         raise CannotDistribute(f"window function {kind}")
-    arguments = tuple(expression(child, row) for child in serialized["children"])
     condition = serialized["filters"]
     order = order_keys(serialized["orders"], row)
     return WindowCall(

@@ -9,26 +9,35 @@ from starling_py.operators.plan import Delivery
 from starling_py.operators.task import SinglePartition
 from starling_py.planner.algebra import (
     CteRead,
+    DistinctOn,
     Filter,
     Group,
+    GroupingSets,
     Join,
     Limit,
     Node,
     Plan,
     Project,
+    Recursive,
+    Sample,
     Scan,
     SetOperation,
     Sort,
     StageRead,
+    TableCall,
+    Unnest,
     Values,
     Window,
     walk,
     with_inputs,
 )
 from starling_py.planner.distribute.context import Context
+from starling_py.planner.distribute.grouping_sets import place_grouping_sets
 from starling_py.planner.distribute.groups import place_group
 from starling_py.planner.distribute.joins import place_join
 from starling_py.planner.distribute.order import place_limit, place_sort
+from starling_py.planner.distribute.recursion import place_recursive
+from starling_py.planner.distribute.rows import place_distinct_on, place_sample
 from starling_py.planner.distribute.scans import cut_scan, table_rows
 from starling_py.planner.distribute.sets import place_set_operation
 from starling_py.planner.distribute.windows import place_window
@@ -100,11 +109,13 @@ class _Distributor:
                 return cut_scan(node, context.estimator, context.footers, context.sizing)
             case Values():
                 return Fragment(node, Spread.EVERY if is_replicable(node) else Spread.ONE, 1)
+            case TableCall():
+                return Fragment(node, Spread.EVERY, 1)
             case CteRead(cte=cte, columns=columns):
                 return context.moves.read(context.ctes[cte], Delivery.ALIGNED, columns)
             case StageRead():
                 raise TypeError("a stage's read before there are stages")
-            case Filter(input=input_) | Project(input=input_):
+            case Filter(input=input_) | Project(input=input_) | Unnest(input=input_):
                 below = self.place(input_, in_order=in_order)
                 made = below.over(with_inputs(node, (below.node,)))
                 if made.spread is Spread.EVERY and not is_replicable(made.node):
@@ -114,6 +125,14 @@ class _Distributor:
                 return place_join(node, context)
             case Group():
                 return place_group(node, context)
+            case GroupingSets():
+                return place_grouping_sets(node, context)
+            case DistinctOn():
+                return place_distinct_on(node, context)
+            case Sample():
+                return place_sample(node, context)
+            case Recursive():
+                return place_recursive(node, context)
             case Window():
                 return place_window(node, context)
             case Sort():

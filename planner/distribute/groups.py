@@ -23,9 +23,10 @@ _WORTH_GROUPING = 0.75
 """Rows are grouped before an exchange where at most this share of them should be left."""
 
 
-def place_group(node: Group, context: Context) -> Fragment:
-    """Return the fragment of a grouping."""
-    return _grouped(node, context.place(node.input), context)
+def place_group(node: Group, context: Context, input_: Fragment | None = None) -> Fragment:
+    """Return the fragment of a grouping, over ``input_`` where its input is placed already."""
+    below = context.place(node.input) if input_ is None else input_
+    return _grouped(node, below, context)
 
 
 def _grouped(

@@ -20,6 +20,8 @@ __all__ = ["place_join"]
 def place_join(node: Join, context: Context) -> Fragment:
     """Return the fragment of a join."""
     moves, estimator = context.moves, context.estimator
+    if node.kind is JoinKind.POSITIONAL:
+        return _by_position(node, context)
     left = context.place(node.left)
     right = context.place(node.right)
     placement = JoinPlacement(
@@ -42,15 +44,25 @@ def place_join(node: Join, context: Context) -> Fragment:
             left = moves.whole(left) if left.spread is not Spread.EVERY else left
         case Way.GATHER:
             left, right = moves.gathered(left), moves.gathered(right)
-            if len(placement.ways()) == 1:
-                left = replace(left, alone=f"{node.kind} JOIN without an equality of keys")
         case Way.HASH:
             left, right = _hash_sides(context, left, right, placement, chosen)
         case Way.RANGE:
             left = _cut(left, chosen.left_keys, chosen.bounds)
             right = _cut(right, chosen.right_keys, chosen.bounds)
     joined = replace(node, left=left.node, right=right.node)
-    return placement.result(joined, left, right, chosen)
+    made = placement.result(joined, left, right, chosen)
+    if chosen.way is Way.GATHER and len(placement.ways()) == 1:
+        return replace(made, alone=f"{node.kind} JOIN without equal keys")
+    return made
+
+
+def _by_position(node: Join, context: Context) -> Fragment:
+    """Return the rows of both sides, in their order, side by side in one task."""
+    sides = [context.place(side, in_order=True) for side in (node.left, node.right)]
+    parallel = any(side.is_parallel for side in sides)
+    left, right = map(context.moves.gathered, sides)
+    reason = "POSITIONAL JOIN" if parallel else ""
+    return Fragment(replace(node, left=left.node, right=right.node), Spread.ONE, 1, alone=reason)
 
 
 def _hash_sides(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import Limit, Node, Project, Sort
@@ -24,9 +25,9 @@ def place_sort(node: Sort, limit: Limit | None, context: Context) -> Fragment:
         below = moves.whole(below)
     below = moves.gathered(below)
     made: Node = Sort(below.node, node.keys)
-    if limit is not None:
-        made = Limit(made, limit.count, limit.offset)
-    return below.over(made)
+    if limit is None:
+        return below.over(made)
+    return _cut(limit, below.over(made))
 
 
 def place_limit(node: Limit, context: Context) -> Fragment:
@@ -44,4 +45,10 @@ def place_limit(node: Limit, context: Context) -> Fragment:
             below = below.over(Limit(below.node, node.count + node.offset))
         below = moves.whole(below)
     below = moves.gathered(below)
-    return below.over(Limit(below.node, node.count, node.offset))
+    return _cut(node, below)
+
+
+def _cut(node: Limit, below: Fragment) -> Fragment:
+    """Return the limit over rows that are in one task."""
+    made = below.over(replace(node, input=below.node))
+    return made if node.percent is None else replace(made, alone="a LIMIT in percent")

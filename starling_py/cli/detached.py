@@ -35,6 +35,7 @@ def begin(
     doublewrite: bool,
     target: str,
     function: str | None,
+    stage_workers: int | None,
     coordinator: str | None,
     quiet: bool,
     useless: Sequence[str],
@@ -60,6 +61,7 @@ def begin(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
     )
     check_remote(filter(None, (data, *tables.values())))
     with _queries(scratch, coordinator or COORDINATOR) as queries:
@@ -75,6 +77,7 @@ def begin(
                 function=config.function,
                 options=queries.options,
                 deadline=time.time() + SECONDS,
+                stage_workers=config.stage_workers,
             )
         )
     click.echo(query)

@@ -212,6 +212,7 @@ def connection(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -233,6 +234,7 @@ def connection(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
     )
 
 

@@ -9,6 +9,7 @@ import click
 
 from starling_py.cli.options import (
     COORDINATOR,
+    Number,
     connection,
     data_options,
     output_options,
@@ -54,6 +55,12 @@ _NOT_DETACHED = ("memory", "isolation", "format_", "output", "max_rows", "stats"
     help="Let a function on AWS Lambda coordinate the query; show its id and return.",
 )
 @click.option(
+    "--stage-workers",
+    type=Number(min=1),
+    metavar="N",
+    help="How many tasks of one stage run at once.  [default: as many as of all stages]",
+)
+@click.option(
     "--coordinator",
     metavar="NAME",
     help=f"That function, by name or ARN.  [default: {COORDINATOR}]",
@@ -80,6 +87,7 @@ def query(
     stats: bool,
     quiet: bool,
     detach: bool,
+    stage_workers: int | None,
     coordinator: str | None,
 ) -> None:
     """Run SQL and show the answer.
@@ -104,6 +112,7 @@ def query(
             doublewrite=doublewrite,
             target=target,
             function=function,
+            stage_workers=stage_workers,
             coordinator=coordinator,
             quiet=quiet,
             useless=[name for name, source in given.items() if source is not _DEFAULT],
@@ -123,6 +132,7 @@ def query(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
     ) as connected:
         cursor = connected.execute(text)
         give(cursor.result, cursor.run, format_, output, max_rows, stats=stats, quiet=quiet)

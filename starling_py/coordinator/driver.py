@@ -26,7 +26,8 @@ from starling_py.coordinator.messages import (
     TaskReported,
     Tick,
 )
-from starling_py.coordinator.scheduler import Options, Scheduler
+from starling_py.coordinator.options import Options
+from starling_py.coordinator.scheduler import Scheduler
 from starling_py.coordinator.transport import Transport
 from starling_py.events import (
     Events,
@@ -70,7 +71,9 @@ class Driver:
     seconds
         How long the query may take.
     divides
-        Codes of errors after which a task is divided in two, where it can be.
+        Divide tasks that run out of time or memory, where they can be.
+    stage_slots
+        How many attempts of one stage are in flight at most; by default as many as of all.
     progress
         Of an earlier driver of the same plan.
     """
@@ -85,7 +88,8 @@ class Driver:
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
         transport: Transport | None = None,
-        divides: frozenset[str] = frozenset(),
+        divides: bool = False,
+        stage_slots: int | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._plan = plan
@@ -102,6 +106,7 @@ class Driver:
                 max_attempts=max_attempts,
                 transport=self._transport,
                 divides=divides,
+                stage_slots=stage_slots,
             ),
             nonce=lambda: secrets.token_hex(8),
             progress=progress,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from starling_py.operators.task import FileRange
 
-__all__ = ["halves", "in_order", "part_of", "rows_of", "share", "task_of"]
+__all__ = ["divisions", "halves", "in_order", "part_of", "rows_of", "share", "task_of"]
 
 _MOST_NODES = 1 << 10
 
@@ -68,6 +68,11 @@ def halves(plan: StagePlan, stage: Stage, number: int) -> tuple[int, int] | None
         return None
     first = task + stage.tasks * (2 * node - 1)
     return first, first + stage.tasks
+
+
+def divisions(stage: Stage, number: int) -> int:
+    """Return how often a task was divided to get this part of it."""
+    return _node(stage, number).bit_length() - 1
 
 
 def in_order(stage: Stage, number: int) -> tuple[int, str]:

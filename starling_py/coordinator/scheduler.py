@@ -7,6 +7,7 @@ epoch.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,65 +28,29 @@ from starling_py.coordinator.messages import (
     TaskReported,
     WorkerLost,
 )
-from starling_py.coordinator.parts import halves, in_order
+from starling_py.coordinator.options import DIVIDED, MEMORY_DIVISIONS, RETRIED
+from starling_py.coordinator.parts import divisions, halves, in_order
 from starling_py.coordinator.progress import Begun, Progress, StageProgress
 from starling_py.coordinator.specs import task_spec
-from starling_py.coordinator.transport import Transport
-from starling_py.operators.errors import Cancelled, TaskTimedOut, WorkerDied
+from starling_py.operators.errors import Cancelled, OutOfMemory, TaskTimedOut, WorkerDied
 from starling_py.operators.plan import ExchangeRead, Stage, StagePlan
-from starling_py.shuffle.errors import (
-    CorruptObject,
-    ObjectMissing,
-    Origin,
-    StarlingError,
-    StoreDenied,
-    StoreError,
-    StoreUnavailable,
-)
+from starling_py.shuffle.errors import Origin, StarlingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from starling_py.coordinator.options import Options
     from starling_py.operators.task import TaskReport
 
-__all__ = ["Options", "Scheduler"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a plan is run.
-
-    ``slots`` attempts are in flight at most. ``memory_limit`` is that of a task's DuckDB, in bytes.
-    ``deadline`` is that of the query, in seconds since the epoch. A task that failed with one of
-    the codes in ``divides`` is divided in two where its input can be.
-    """
-
-    slots: int
-    memory_limit: int
-    deadline: float
-    attempt_seconds: float = float("inf")
-    max_attempts: int = 2
-    transport: Transport = field(default_factory=Transport)
-    divides: frozenset[str] = frozenset()
-
-
-_RETRYABLE = frozenset(
-    kind.code
-    for kind in (
-        WorkerDied,
-        TaskTimedOut,
-        CorruptObject,
-        StoreError,
-        ObjectMissing,
-        StoreDenied,
-        StoreUnavailable,
-    )
-)
+__all__ = ["Scheduler"]
 
 
 @dataclass(slots=True)
 class _StageState:
-    """``open`` tells which attempt each task or part is at that has not committed."""
+    """``open`` tells which attempt each task or part is at that has not committed.
+
+    ``running`` attempts are in flight; tasks and parts in ``held`` wait for one of them to end.
+    """
 
     stage: Stage
     waits_for: set[int]
@@ -93,6 +58,8 @@ class _StageState:
     accepted: dict[int, TaskReport] = field(default_factory=dict)
     divided: list[int] = field(default_factory=list)
     begun: bool = False
+    running: int = 0
+    held: deque[int] = field(default_factory=deque)
     complete: tuple[TaskReport, ...] = ()
 
     def reports(self) -> tuple[TaskReport, ...]:
@@ -258,8 +225,7 @@ class Scheduler:
         if report.index is None:
             self._lost(attempt, WorkerDied("the worker reported nothing"), actions)
             return
-        del self._in_flight[attempt]
-        state = self._stages[attempt.stage]
+        state = self._end(attempt)
         state.accept(report)
         if not state.open:
             actions.append(StageComplete(state.stage, self.reports(attempt.stage)))
@@ -292,22 +258,30 @@ class Scheduler:
             self._lost(attempt, TaskTimedOut("the task did not report in time"), actions)
 
     def _lost(self, attempt: Attempt, error: StarlingError, actions: list[Action]) -> None:
-        if self._in_flight.pop(attempt, None) is None:
+        if attempt not in self._in_flight:
             return
         error.origin = self._origin(attempt)
-        state = self._stages[attempt.stage]
-        if error.code in self._options.divides:
-            parts = halves(self._plan, state.stage, attempt.task)
-            if parts is not None:
-                state.divide(attempt.task, parts)
-                for part in parts:
-                    heapq.heappush(self._ready, (attempt.stage, part))
-                return
-        if error.code not in _RETRYABLE or attempt.number >= self._options.max_attempts:
+        state = self._end(attempt)
+        if (parts := self._parts(attempt, error)) is not None:
+            state.divide(attempt.task, parts)
+            for part in parts:
+                heapq.heappush(self._ready, (attempt.stage, part))
+            return
+        if error.code not in RETRIED or attempt.number >= self._options.max_attempts:
             self._fail(error, actions)
             return
         state.open[attempt.task] = attempt.number + 1
         heapq.heappush(self._ready, (attempt.stage, attempt.task))
+
+    def _parts(self, attempt: Attempt, error: StarlingError) -> tuple[int, int] | None:
+        """Return what a task that was too large is divided into, if it is and can be."""
+        stage = self._stages[attempt.stage].stage
+        if not self._options.divides or error.code not in DIVIDED:
+            return None
+        is_hopeless = divisions(stage, attempt.task) >= MEMORY_DIVISIONS
+        if error.code == OutOfMemory.code and is_hopeless:
+            return None
+        return halves(self._plan, stage, attempt.task)
 
     def _fail(self, error: StarlingError, actions: list[Action]) -> None:
         self._ended = True
@@ -316,10 +290,23 @@ class Scheduler:
         self._ready.clear()
         actions.append(Fail(error))
 
+    def _end(self, attempt: Attempt) -> _StageState:
+        """Forget an attempt that was in flight, and let another one of its stage come."""
+        del self._in_flight[attempt]
+        state = self._stages[attempt.stage]
+        state.running -= 1
+        if state.held:
+            heapq.heappush(self._ready, (attempt.stage, state.held.popleft()))
+        return state
+
     def _fill(self, now: float, actions: list[Action]) -> None:
         while self._ready and not self._draining and len(self._in_flight) < self._options.slots:
             stage_id, number = heapq.heappop(self._ready)
             state = self._stages[stage_id]
+            if state.running >= (self._options.stage_slots or self._options.slots):
+                state.held.append(number)
+                continue
+            state.running += 1
             until = min(now + self._options.attempt_seconds, self._options.deadline)
             spec = task_spec(
                 self._plan,

@@ -23,7 +23,6 @@ from starling_py.detached.watch import Times, Watch
 from starling_py.events import Events
 from starling_py.invokers.functions import LambdaInvoker
 from starling_py.leftovers import query_started
-from starling_py.operators.errors import OutOfMemory, TaskTimedOut
 from starling_py.operators.failures import typed_error
 from starling_py.session import FUNCTION_ATTEMPTS
 from starling_py.shuffle.errors import StarlingError
@@ -44,8 +43,6 @@ __all__ = ["CoordinatorRun", "How", "Place"]
 _MOST_IDLE = 8
 """So many coordinators may end one after the other without a task more that has committed."""
 _STOP_SECONDS = 0.2
-_DIVIDES = frozenset({OutOfMemory.code, TaskTimedOut.code})
-"""After these errors a task is divided, for there is nobody to plan again."""
 
 
 class How(StrEnum):
@@ -198,7 +195,8 @@ class CoordinatorRun:
                     max_attempts=FUNCTION_ATTEMPTS,
                     # What travelled in reports would be lost with a coordinator.
                     transport=Transport("lz4", 0, request.doublewrite),
-                    divides=_DIVIDES,
+                    divides=True,
+                    stage_slots=request.stage_workers,
                     progress=progress,
                 )
                 before = RequestCounts() if saved is None else saved.requests

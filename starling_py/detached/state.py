@@ -51,6 +51,7 @@ class Request(msgspec.Struct, frozen=True):
     function: str
     options: S3Options
     deadline: float
+    stage_workers: int | None = None
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

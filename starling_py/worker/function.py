@@ -33,7 +33,7 @@ from starling_py.worker.payload import (
     pack,
     unpack_spec,
 )
-from starling_py.worker.size import function_threads, instance_limit
+from starling_py.worker.size import function_threads, instance_limit, scan_room
 from starling_py.worker.timed import TimedTask, out_of_time
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ class FunctionWorker:
             threads=function_threads(mebibytes),
             memory_limit=instance_limit(mebibytes * _MEBIBYTE),
         )
+        self._instance.room = scan_room(mebibytes * _MEBIBYTE)
         others = self._start_others(call, ends_at)
         report = discreet(self._run(spec, store, call.data, ends_at), spec)
         outcome = Outcome(

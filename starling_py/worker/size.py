@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LEAST_FUNCTION", "function_threads", "instance_limit"]
+__all__ = ["LEAST_FUNCTION", "function_threads", "instance_limit", "scan_room"]
 
 _MEBIBYTE = 1 << 20
 _RUNTIME = 180 * _MEBIBYTE
@@ -23,6 +23,11 @@ def instance_limit(size: int) -> int:
     for the output, which is there twice while it is cut into partitions.
     """
     return max((size - _RUNTIME) // 2, _LEAST_LIMIT)
+
+
+def scan_room(size: int) -> int:
+    """Return how many bytes of tables a worker of ``size`` bytes may hold while it reads them."""
+    return max(size - _RUNTIME - _LEAST_LIMIT, 0)
 
 
 def function_threads(mebibytes: int) -> int:

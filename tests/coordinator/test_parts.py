@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starling_py.coordinator.messages import Drain, Fail, Finish, Invoke, TaskReported
+from starling_py.coordinator.options import Options
 from starling_py.coordinator.parts import halves, in_order, part_of, rows_of, task_of
 from starling_py.coordinator.progress import Progress
-from starling_py.coordinator.scheduler import Options, Scheduler
-from starling_py.operators.errors import TaskTimedOut
+from starling_py.coordinator.scheduler import Scheduler
+from starling_py.operators.errors import OutOfMemory, TaskTimedOut
 from starling_py.operators.plan import (
     Combining,
     Delivery,
@@ -98,15 +99,15 @@ def report(spec, **changes):
     return TaskReported(msgspec.structs.replace(made, **changes))
 
 
-def late(spec):
-    return report(spec, index=None, error=ErrorRecord(TaskTimedOut.code, "out of time"))
+def late(spec, code=TaskTimedOut.code):
+    return report(spec, index=None, error=ErrorRecord(code, "too large"))
 
 
 @settings(max_examples=200, deadline=None)
 @given(plans(), st.integers(1, 4), st.data())
 def test_whatever_is_divided_or_handed_over_all_is_read_once_and_in_order(plan, slots, data):
     nonces = map(str, itertools.count())
-    options = Options(slots, 1, 1000.0, max_attempts=3, divides=frozenset({TaskTimedOut.code}))
+    options = Options(slots, 1, 1000.0, max_attempts=3, divides=True)
 
     def made(progress=None):
         return Scheduler(plan, options, lambda: next(nonces), progress)
@@ -215,7 +216,7 @@ def test_a_task_that_cannot_be_divided_is_tried_again_and_fails():
     plan = msgspec.structs.replace(plan, stages=plan.stages[1:])
     machine = Scheduler(
         plan,
-        Options(1, 1, 1000.0, max_attempts=2, divides=frozenset({TaskTimedOut.code})),
+        Options(1, 1, 1000.0, max_attempts=2, divides=True),
         lambda: "n",
     )
     (_, invoke) = machine.start(0.0)
@@ -223,3 +224,23 @@ def test_a_task_that_cannot_be_divided_is_tried_again_and_fails():
     assert (again.spec.task, again.spec.attempt) == (0, 2)
     (fail,) = machine.handle(late(again.spec), 0.0)
     assert fail.error.code == TaskTimedOut.code
+
+
+def test_a_task_that_is_out_of_memory_is_divided_three_times():
+    plan, made = divisible(ScanRead("input_0", "t", (), (files(1 << 20),)), tasks=1)
+    plan = msgspec.structs.replace(plan, stages=(made,))
+    machine = Scheduler(plan, Options(1, 1, 1000.0, divides=True), lambda: "n")
+    actions = machine.start(0.0)
+    found = []
+    while not isinstance(actions[-1], Fail):
+        assert actions[-1].spec.attempt == 1
+        found.append(actions[-1].spec)
+        actions = machine.handle(late(found[-1], OutOfMemory.code), 0.0)
+    rows = [sum(f.last_row - f.first_row for f in spec.inputs[0].files) for spec in found]
+    assert (rows[0], min(rows)) == (1 << 20, 1 << 17)
+    assert actions[-1].error.code == OutOfMemory.code
+    # Nobody divides where workers are of this machine.
+    machine = Scheduler(plan, Options(1, 1, 1000.0), lambda: "n")
+    (_, invoke) = machine.start(0.0)
+    (fail,) = machine.handle(late(invoke.spec, OutOfMemory.code), 0.0)
+    assert isinstance(fail, Fail)

@@ -59,18 +59,20 @@ class Demo:
         """Run a command as it would be typed, and return its standard output."""
         shown = [word if len(word) < 60 else f"{word.split(maxsplit=1)[0]}…" for word in words]
         say(f"\n$ starling {shlex.join(shown)}")
-        done = subprocess.run(
+        said = []
+        with subprocess.Popen(
             [sys.executable, "-m", "starling_py.cli", *words],
-            env=self._environment,
+            env={**self._environment, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-        )
-        say(done.stdout.rstrip())
-        if done.returncode:
-            raise SystemExit(done.returncode)
-        return done.stdout
+        ) as command:
+            for line in command.stdout or ():
+                said.append(line)
+                say(line.rstrip())
+        if command.returncode:
+            raise SystemExit(command.returncode)
+        return "".join(said)
 
     def upload(self, data: Path) -> str:
         """Put the tables into a bucket of their own and return their URL."""
@@ -187,4 +189,7 @@ def run(demo: Demo, url: str, given: argparse.Namespace, endpoints: list[str]) -
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

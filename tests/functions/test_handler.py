@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from s3_servers import BUCKET, KEY_ID, SECRET
 
-from starling_py.operators.errors import Cancelled, TaskTimedOut
+from starling_py.operators.errors import Cancelled, OutOfMemory, TaskTimedOut
 from starling_py.operators.quoting import encode_path
 from starling_py.operators.run import run_task
 from starling_py.operators.task import ScanInput, ShuffleInput, TaskReport
@@ -38,7 +39,7 @@ from starling_py.worker.payload import (
     unpack_report,
     unpack_spec,
 )
-from starling_py.worker.size import function_threads, instance_limit
+from starling_py.worker.size import function_threads, instance_limit, scan_room
 
 ROLE = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
 
@@ -198,6 +199,21 @@ def test_warm_state_is_kept(called, plans, place):
         gets.append(report.metrics.requests.get)
     # The second one has the footer already.
     assert gets[0] == gets[1] + 1
+
+
+def test_a_function_that_is_too_small_for_a_task_fetches_nothing(called, plans, place, monkeypatch):
+    file = place.upload(plans.parquet("x.parquet", "SELECT hash(range) AS x FROM range(10000)"))
+    scan = ScanInput("input_0", plans.scan({"x": "UBIGINT"}, (file,)).columns, (file,))
+    spec = plans.spec("SELECT count(x) FROM input_0", ["BIGINT"], [scan], inline_limit=1000)
+    with monkeypatch.context() as patch:
+        patch.setattr("starling_py.worker.function.scan_room", lambda _: 70_000)
+        report = called.run(spec)
+    assert report.error.code == OutOfMemory.code
+    assert re.search(r"would fetch 0\.1 MB .* has room for 0\.1 MB", report.error.message)
+    # The footer at most.
+    assert report.metrics.requests.bytes_in < 70_000
+    assert called.run(spec).error is None
+    assert scan_room(512 << 20) == 268 << 20
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def handle(event, context):
 def quarters(place, tmp_path, monkeypatch) -> str:
     """A table of four files: k = 0 … 3999."""
     monkeypatch.setenv("STARLING_CACHE_DIR", str(tmp_path / "cache"))
-    store = place.server.store(f"functions/{place.prefix}/quarters")
+    store = place.server.data_store(f"functions/{place.prefix}/quarters")
     path = tmp_path / "part.parquet"
     with duckdb.connect() as connection:
         for part in range(4):
@@ -74,26 +74,29 @@ def test_a_query_that_runs_out_of_memory_gets_more_tasks(place, quarters, greedy
         assert connection.explain(SQL).tasks == 1
         cursor = connection.execute(SQL)
         assert cursor.fetchall() == [(g, sum(range(g, 4000, 3))) for g in range(3)]
-        # With one task, with two, and then with four.
-        assert cursor.run.out_of_memory == 2
-        assert max(stage.tasks for stage in cursor.run.plan.stages) == 4
-        assert lamb.statistics().failed >= 2
+        # One task has failed, and then each of two, which were divided.
+        assert cursor.run.out_of_memory == 1
+        assert cursor.run.plan.stages[0].tasks == 2
+        assert sum(report.stage == 0 for report in cursor.run.reports) == 4
+        assert lamb.statistics().failed == 3
 
 
 def test_there_is_an_end_to_more_tasks(place, quarters, greedy):
-    lamb = greedy(500)
+    lamb = greedy(100)
     with (
         connected(place, quarters) as connection,
         pytest.raises(OutOfMemory, match="used more memory than it has") as caught,
     ):
         connection.execute(SQL)
     assert "starling deploy --memory" in caught.value.hint
-    # One task, two and four: a file of one row group is not divided.
-    assert lamb.statistics().failed <= 7
+    # A half, a quarter, an eighth and a sixteenth of the table, if not more of some.
+    assert 5 <= lamb.statistics().failed <= 1 + 2 * 15
 
 
-def test_tasks_that_were_asked_for_are_kept_to(place, quarters, greedy):
-    lamb = greedy(1500)
-    with connected(place, quarters, tasks=1) as connection, pytest.raises(OutOfMemory):
-        connection.execute(SQL)
-    assert lamb.statistics().calls == 1
+def test_tasks_that_were_asked_for_are_not_fewer(place, quarters, greedy):
+    """They are divided where one of them does not fit, and the query is not planned again."""
+    greedy(1500)
+    with connected(place, quarters, tasks=2) as connection:
+        cursor = connection.execute(SQL)
+        assert cursor.run.out_of_memory == 0
+        assert cursor.fetchall() == [(g, sum(range(g, 4000, 3))) for g in range(3)]

@@ -24,7 +24,7 @@ def numbers(place, tmp_path, monkeypatch) -> str:
     monkeypatch.setenv("STARLING_CACHE_DIR", str(tmp_path / "cache"))
     folder = tmp_path / "numbers"
     folder.mkdir()
-    store = place.server.store(f"functions/{place.prefix}/numbers")
+    store = place.server.data_store(f"functions/{place.prefix}/numbers")
     with duckdb.connect() as connection:
         for part in range(2):
             path = folder / f"{part}.parquet"

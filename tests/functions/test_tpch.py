@@ -9,7 +9,6 @@ import pytest
 from s3_servers import BUCKET
 
 from starling_py.coordinator.transport import Transport
-from starling_py.shuffle.write_policy import WritePolicy
 from starling_py.tpch.generate import generate
 from starling_py.tpch.texts import NUMBERS
 from starling_py.tpch.verify import verify
@@ -29,8 +28,7 @@ def tpch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tpch_url(place, tpch_folder: Path) -> str:
     prefix = "functions-tpch"
-    # Of two puts of a file the slower is cut off, and ministack would store what it has got.
-    store = place.server.store(prefix, write=WritePolicy(enabled=False))
+    store = place.server.data_store(prefix)
     for path in sorted(tpch_folder.rglob("*.parquet")):
         store.put(str(path.relative_to(tpch_folder)), [path.read_bytes()])
     store.close()
