@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,8 +15,12 @@ from starling_py.operators.task import (
     Setting,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = [
     "Combining",
+    "Cost",
     "Delivery",
     "Estimate",
     "ExchangeRead",
@@ -24,6 +29,7 @@ __all__ = [
     "Stage",
     "StageInput",
     "StagePlan",
+    "carried_outputs",
 ]
 
 
@@ -47,6 +53,23 @@ class Estimate(msgspec.Struct, frozen=True):
     bytes: float
 
 
+class Cost(msgspec.Struct, frozen=True):
+    """What a stage is expected to cost if its tasks run as functions over S3.
+
+    ``scan_gets`` fetch tables, ``exchange_gets`` the output of other stages, ``puts`` are those of
+    its own output. ``seconds`` are those of all its tasks together; for ``waiting_seconds`` of them
+    requests and bytes are under way.
+    """
+
+    scan_gets: float = 0.0
+    exchange_gets: float = 0.0
+    puts: float = 0.0
+    seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    gigabyte_seconds: float = 0.0
+    dollars: float = 0.0
+
+
 class Combining(msgspec.Struct, frozen=True):
     """How the tasks of a combiner stage divide what they combine.
 
@@ -65,6 +88,8 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     With ``replicated`` there is one split, and every task reads it whole. ``conditions[t]``, where
     there are any, is a SQL condition on the rows that task ``t`` takes of its split.
     ``row_groups`` is what the table holds, of which ``row_groups_pruned`` no task reads.
+    ``bytes`` are those of its columns in the files, about, and ``gets`` the requests that fetch
+    them once if they are on S3.
     """
 
     name: str
@@ -75,6 +100,8 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     row_groups: int = 0
     row_groups_pruned: int = 0
     conditions: tuple[str, ...] = ()
+    bytes: float = 0.0
+    gets: float = 0.0
 
 
 class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
@@ -98,7 +125,7 @@ class Stage(msgspec.Struct, frozen=True):
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
     one stage and has the same partitions. ``fallback`` is why it could not be distributed, or
     empty. ``composed`` and ``keeps_join_order`` are as in
-    :class:`~starling_py.operators.task.TaskSpec`.
+    :class:`~starling_py.operators.task.TaskSpec`. ``cost`` is that of its tasks, before they run.
     """
 
     id: int
@@ -114,6 +141,18 @@ class Stage(msgspec.Struct, frozen=True):
     composed: bool = False
     keeps_join_order: bool = False
     combining: Combining | None = None
+    cost: Cost = Cost()
+
+    @property
+    def scans_s3(self) -> bool:
+        """Whether it reads any table on S3."""
+        return any(
+            file.etag
+            for read in self.inputs
+            if isinstance(read, ScanRead)
+            for split in read.splits
+            for file in split
+        )
 
 
 class ResultColumn(msgspec.Struct, frozen=True):
@@ -142,3 +181,22 @@ class StagePlan(msgspec.Struct, frozen=True):
     @property
     def tasks(self) -> int:
         return sum(stage.tasks for stage in self.stages)
+
+    @property
+    def dollars(self) -> float:
+        """What all stages are expected to cost."""
+        return sum(stage.cost.dollars for stage in self.stages)
+
+
+def carried_outputs(stages: Sequence[Stage], producer: Stage) -> int:
+    """Return how many outputs as large as one of ``producer`` a consumer's spec may carry."""
+    most = 1
+    for consumer in stages:
+        reads = [read for read in consumer.inputs if isinstance(read, ExchangeRead)]
+        for read in reads:
+            if read.stage == producer.id:
+                handed = producer.tasks
+                if read.delivery is Delivery.ALIGNED:
+                    handed = -(-producer.tasks // consumer.tasks)
+                most = max(most, len(reads) * handed)
+    return most

@@ -201,7 +201,11 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):
-    """What an attempt cost. Seconds are wall-clock unless named otherwise."""
+    """What an attempt cost. Seconds are wall-clock unless named otherwise.
+
+    ``called_seconds`` are those of a function, from its call (or its start, for the first one) to
+    its answer; 0 elsewhere.
+    """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -214,6 +218,7 @@ class TaskMetrics(msgspec.Struct, frozen=True):
     bytes_out: int = 0
     requests: RequestCounts = RequestCounts()
     peak_rss: int = 0
+    called_seconds: float = 0.0
 
 
 class TaskReport(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from starling_py.planner.distribute import distribute
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
+from starling_py.planner.price import priced
 from starling_py.planner.remote import fetched_bytes, on_s3
 from starling_py.planner.rules.inline_ctes import inline_ctes
 from starling_py.planner.rules.join_order import order_joins
@@ -79,7 +80,7 @@ class Planner:
         except UnknownTable as error:
             raise _with_nearest(error, source, catalog) from None
         bound_at = time.perf_counter()
-        stages = _stages(resolved, bound, Footers(self._facts), Sizing(options))
+        stages = priced(_stages(resolved, bound, Footers(self._facts), Sizing(options)), options)
         return StagePlan(
             query=query,
             sql=sql,
@@ -176,7 +177,7 @@ def _distributed(
     elif fits:
         relation = estimator.estimate(plan.root)
         estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
-        return (_whole(resolved, bound.result, footers, sizing, "", estimate),)
+        return (_whole(resolved, bound.result, footers, sizing, "", estimate, scans),)
     stages = freeze(distribute(plan, estimator, footers, sizing, names), footers, sizing)
     return chosen_combiners(stages, sizing.options)
 
@@ -201,7 +202,8 @@ def _whole(
     sizing: Sizing,
     reason: str,
     estimate: Estimate,
+    scans: Sequence[Scan] = (),
 ) -> Stage:
     columns = tuple(InputColumn(f"c{at}", column.type) for at, column in enumerate(result))
     tables = tuple(resolved.tables.items())
-    return whole_statement(resolved.text, columns, tables, estimate, footers, sizing, reason)
+    return whole_statement(resolved.text, columns, tables, estimate, footers, sizing, reason, scans)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from starling_py.operators.quoting import encode_path
 from starling_py.operators.task import FileRange
+from starling_py.shuffle.prices import FunctionSize, Prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,12 @@ class PlanOptions:
         ``"auto"`` where they make it cheaper.
     remote_shuffle
         Whether requests to the store of the shuffle cost anything.
+    prices
+        What requests and seconds cost.
+    function
+        Where tasks run, or what their price is stated for.
+    payload
+        Bytes of data that a spec or a report may carry.
     """
 
     tasks: int | None
@@ -65,6 +72,9 @@ class PlanOptions:
     few_groups: int = 2_000
     shuffle: Literal["auto", "direct", "combined"] = "auto"
     remote_shuffle: bool = False
+    prices: Prices = field(default_factory=Prices)
+    function: FunctionSize = field(default_factory=FunctionSize)
+    payload: int = 3 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from starling_py.planner.algebra import (
 )
 from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.expressions import Column
-from starling_py.planner.remote import on_s3
+from starling_py.planner.remote import Fetch, fetch_estimate, on_s3
 from starling_py.planner.sizing import Sizing, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
@@ -100,6 +100,7 @@ def whole_statement(
     footers: Footers,
     sizing: Sizing,
     reason: str,
+    scans: Sequence[Scan] = (),
 ) -> Stage:
     """Return the one stage that runs a statement as it is, on one worker with all its cores.
 
@@ -109,6 +110,8 @@ def whole_statement(
         Names that the statement uses, and what they are.
     reason
         Why nothing was distributed, or empty where one task is simply best.
+    scans
+        What it reads of the tables, where that is known.
     """
     reads = tuple(
         _scan_read(
@@ -118,6 +121,7 @@ def whole_statement(
             1,
             footers,
             sizing,
+            _fetched(table, scans, footers),
         )
         for name, table in tables
     )
@@ -146,6 +150,15 @@ def _input(
     return _scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)
 
 
+def _fetched(table: Table, scans: Sequence[Scan], footers: Footers) -> list[Fetch]:
+    """Return what a whole statement fetches of a table: everything, where nobody knows better."""
+    if not scans:
+        everything = Scan(table, ())
+        return [fetch_estimate(everything, footers.kept(everything), whole=True)]
+    own = [scan for scan in scans if scan.table.name == table.name]
+    return [fetch_estimate(scan, footers.kept(scan)) for scan in own] or [Fetch(0.0, 0.0)]
+
+
 def _with_constants(file: FileRange, wanted: list[int]) -> FileRange:
     return msgspec.structs.replace(file, constants=tuple(file.constants[at] for at in wanted))
 
@@ -157,6 +170,7 @@ def _scan_read(
     tasks: int,
     footers: Footers,
     sizing: Sizing,
+    fetched: Sequence[Fetch] = (),
 ) -> ScanRead:
     total = sum(len(file.row_groups) for file in scan.table.files)
     kept = footers.kept(scan)
@@ -178,6 +192,7 @@ def _scan_read(
     ]
     if scan.scanned and wanted != list(range(len(hive))):
         splits = tuple(tuple(_with_constants(file, wanted) for file in split) for split in splits)
+    fetched = fetched or (fetch_estimate(scan, kept),)
     return ScanRead(
         name,
         scan.table.name,
@@ -187,6 +202,8 @@ def _scan_read(
         total,
         total - len(kept),
         conditions,
+        bytes=sum(fetch.bytes for fetch in fetched),
+        gets=sum(fetch.gets for fetch in fetched),
     )
 
 

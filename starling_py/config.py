@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, cast
 
 from starling_py.catalog.errors import UsageError
 from starling_py.leftovers import split_scratch
+from starling_py.prices import Prices, load_prices
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["Config", "Isolation", "Shuffle", "Target", "parse_size", "resolve"]
 
@@ -35,6 +39,7 @@ class Config:
     shuffled data and all workers together. ``scratch`` is the URL under which tasks leave on S3
     what they hand to one another, or ``None`` for this machine. With the target ``"lambda"`` tasks
     run in ``function``; ``cores`` and ``memory`` are then this machine's and of no use to them.
+    ``prices`` are those that runs are priced with.
     """
 
     tasks: int | None
@@ -47,6 +52,7 @@ class Config:
     doublewrite: bool = False
     target: Target = "local"
     function: str = FUNCTION
+    prices: Prices = field(default_factory=Prices)
 
 
 def resolve(
@@ -60,6 +66,7 @@ def resolve(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    prices: Prices | str | os.PathLike[str] | None = None,
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -107,6 +114,7 @@ def resolve(
         doublewrite=doublewrite,
         target=cast("Target", target),
         function=function or FUNCTION,
+        prices=prices if isinstance(prices, Prices) else load_prices(prices),
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from starling_py.events import Listener
     from starling_py.operators.plan import StagePlan
+    from starling_py.prices import Prices
     from starling_py.results import Result
     from starling_py.shuffle.s3_options import S3Options
 
@@ -39,6 +40,7 @@ def connect(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    prices: Prices | str | os.PathLike[str] | None = None,
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
@@ -72,6 +74,9 @@ def connect(
         ``"local"`` runs tasks on this machine, ``"lambda"`` in a function on AWS Lambda.
     function
         The name or ARN of that function; by default ``starling``.
+    prices
+        What requests and seconds cost, or a TOML or JSON file that says so; by default what the
+        environment variable STARLING_PRICES names, or what is built in.
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -92,6 +97,7 @@ def connect(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        prices=prices,
     )
     access = S3Access(s3)
     catalog = FileCatalog(data, tables, buckets=lambda: access.buckets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from starling_py.catalog.errors import UsageError
 from starling_py.interruption import told
 from starling_py.leftovers import check_bucket, new_query_id, scratch_location
 from starling_py.planner.errors import UnknownTable
+from starling_py.prices import FunctionSize, client_place, price_run
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.meter import metered
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from starling_py.operators.task import TaskReport
     from starling_py.planner.plan import Planner
     from starling_py.planner.tables import TableColumn
+    from starling_py.prices import RunPrice
     from starling_py.shuffle.meter import RequestCounts
 
 __all__ = ["QueryRun", "Session", "TableInfo"]
@@ -46,7 +49,7 @@ class QueryRun:
     ``shuffled_bytes`` went from stage to stage. ``requests`` are those to object stores: of
     planning (listings and footers, ``planning_requests``) and of the run. ``peak_rss`` holds each
     worker's name and its largest resident memory in bytes; ``reports`` are in the order of stages
-    and tasks. Seconds are wall-clock but for ``cpu_seconds``.
+    and tasks. Seconds are wall-clock but for ``cpu_seconds``. ``price`` is that of all of this.
     """
 
     query: str
@@ -64,6 +67,7 @@ class QueryRun:
     cpu_seconds: float
     peak_rss: tuple[tuple[str, int], ...]
     reports: tuple[TaskReport, ...]
+    price: RunPrice
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,8 @@ class Session:
             memory=memory,
             shuffle=config.shuffle,
             remote_shuffle=config.scratch is not None,
+            prices=config.prices,
+            function=self._function_size(),
         )
         # One at a time: the plan has to see one state of the files.
         with self._planning, told():
@@ -158,6 +164,28 @@ class Session:
         workers = min(config.workers, facts.concurrency)
         threads = function_threads(facts.memory >> 20)
         return workers, workers * threads, workers * facts.memory
+
+    def _function_size(self) -> FunctionSize:
+        """Return what tasks run on, or what is deployed unless somebody says otherwise."""
+        if self.config.target == "local":
+            return FunctionSize()
+        facts = self._client().facts()
+        return FunctionSize(facts.memory, facts.architecture)
+
+    def _price(self, plan: StagePlan, ran: RunResult, requests: RequestCounts) -> RunPrice:
+        config = self.config
+        # Who has asked S3 for nothing need not know how to reach it.
+        asked = requests.bytes_in > 0
+        return price_run(
+            plan,
+            ran.metrics.attempts,
+            requests,
+            prices=config.prices,
+            size=self._function_size(),
+            functions=config.target == "lambda",
+            remote_scratch=config.scratch is not None,
+            place=client_place(self._access.options, os.environ) if asked else "region",
+        )
 
     def _client(self) -> FunctionClient:
         from starling_py.invokers.function_client import FunctionClient
@@ -193,7 +221,9 @@ class Session:
         with self._lock:
             self.check_open()
             result = self._results.open(ran.table, plan.result, plan.settings)
-        return result, _summary(plan, ran, result.rows, planning.snapshot())
+        planned = planning.snapshot()
+        price = self._price(plan, ran, planned + ran.metrics.requests)
+        return result, _summary(plan, ran, result.rows, planned, price)
 
     def _start(self) -> Engine:
         from starling_py.engine import Engine, EngineOptions
@@ -259,7 +289,9 @@ def _query_id() -> str:
     return new_query_id(uuid.uuid4().hex)
 
 
-def _summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts) -> QueryRun:
+def _summary(
+    plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts, price: RunPrice
+) -> QueryRun:
     metrics = ran.metrics
     return QueryRun(
         query=plan.query,
@@ -277,4 +309,5 @@ def _summary(plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts
         cpu_seconds=metrics.cpu_seconds,
         peak_rss=tuple(sorted(metrics.peak_rss.items())),
         reports=ran.reports,
+        price=price,
     )

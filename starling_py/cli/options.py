@@ -51,6 +51,11 @@ def data_options(command: _F) -> _F:
 def plan_options(command: _F) -> _F:
     """Add what changes a plan: where tasks run, how many, and how they exchange rows."""
     command = click.option(
+        "--prices",
+        metavar="FILE",
+        help="What requests and seconds cost, as TOML or JSON.  [default: $STARLING_PRICES]",
+    )(command)
+    command = click.option(
         "--function",
         metavar="NAME",
         help="The function for --target lambda, by name or ARN.  [default: starling]",
@@ -157,6 +162,7 @@ def connection(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    prices: str | None = None,
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -178,6 +184,7 @@ def connection(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        prices=prices,
     )
 
 

@@ -16,8 +16,7 @@ from starling_py.cli.options import (
     read_sql,
     sql_options,
 )
-from starling_py.cli.report import count, dollars, note, requests, seconds, size
-from starling_py.prices import PRICES, request_dollars
+from starling_py.cli.report import bill, count, dollars, note, requests, seconds, size
 from starling_py.shuffle.meter import RequestCounts
 
 if TYPE_CHECKING:
@@ -67,6 +66,7 @@ _FORMATS = ("table", "csv", "json", "jsonl", "markdown")
     help="How many rows a terminal shows of a table; a pipe or file gets all.",
 )
 @click.option("--stats", is_flag=True, help="Say more about what ran, stage by stage.")
+@click.option("--cost", is_flag=True, help="Say what the run cost, item by item.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing about what ran.")
 @click.pass_context
 def query(
@@ -84,10 +84,12 @@ def query(
     doublewrite: bool,
     target: str,
     function: str | None,
+    prices: str | None,
     format_: str,
     output: Path | None,
     max_rows: int,
     stats: bool,
+    cost: bool,
     quiet: bool,
 ) -> None:
     """Run SQL and show the answer.
@@ -95,8 +97,8 @@ def query(
     The statement is an argument, comes from --file, or from standard input when it is a dash.
     Beside the tables of --data and --table it may name files: FROM 'path/*.parquet'.
     """
-    if stats and quiet:
-        raise click.UsageError("--stats and --quiet exclude each other")
+    if quiet and (stats or cost):
+        raise click.UsageError(f"--{'stats' if stats else 'cost'} and --quiet exclude each other")
     text = read_sql(sql, file)
     if output is not None:
         from starling_py.output import check_target
@@ -116,6 +118,7 @@ def query(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        prices=prices,
     ) as connected:
         cursor = connected.execute(text)
         if output is not None:
@@ -128,6 +131,9 @@ def query(
             _say(cursor.run, output)
         if stats:
             _say_more(cursor.run)
+        if cost:
+            for line in bill(cursor.run.price):
+                note(line)
 
 
 def _show(result: Result, format_: str, max_rows: int) -> None:
@@ -158,10 +164,10 @@ def _say(run: QueryRun, output: Path | None) -> None:
     sys.stdout.flush()
     took = run.bind_seconds + run.plan_seconds + run.run_seconds
     what = count(run.rows, "row") + (f" to {output}" if output is not None else "")
-    asked = run.requests
     cost = ""
-    if asked.requests:
-        cost = f", {count(asked.requests, 'request')} for {dollars(request_dollars(asked))}"
+    if run.requests.requests:
+        paid = dollars(run.price.paid)
+        cost = f", {count(run.requests.requests, 'request')}, {paid}"
     note(
         f"{what} from {count(run.stages, 'stage')}, {count(run.tasks, 'task')}, "
         f"{size(run.shuffled_bytes)} shuffled, {seconds(took)}{cost}"
@@ -176,10 +182,6 @@ def _say_more(run: QueryRun) -> None:
     if run.requests.requests:
         note(f"S3, planning: {requests(run.planning_requests)}")
         note(f"S3, run: {requests(run.requests - run.planning_requests)}")
-        note(
-            f"S3 requests cost {dollars(request_dollars(run.requests))} "
-            f"({PRICES.region}, prices of {PRICES.date})"
-        )
     for stage in run.plan.stages:
         metrics = [report.metrics for report in run.reports if report.stage == stage.id]
         rows_in, rows_out = sum(m.rows_in for m in metrics), sum(m.rows_out for m in metrics)

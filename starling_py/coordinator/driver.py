@@ -40,11 +40,11 @@ from starling_py.events import (
     TaskStarted,
 )
 from starling_py.operators.errors import TaskError
-from starling_py.operators.task import TaskReport, TaskSpec
+from starling_py.operators.task import TaskMetrics, TaskReport, TaskSpec
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.format import decode_header
 from starling_py.shuffle.index import PartitionRun
-from starling_py.shuffle.meter import RequestCounts, metered
+from starling_py.shuffle.meter import metered
 from starling_py.shuffle.objects import copy_key, task_key
 from starling_py.shuffle.read import read_runs
 
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import Stage, StagePlan
+    from starling_py.shuffle.meter import RequestCounts
 
 __all__ = ["Answer", "Driver"]
 
@@ -68,11 +69,13 @@ class Answer:
     """The answer of a plan, columns c0, c1 …, and the reports of all its tasks by stage.
 
     ``requests`` are those of all attempts, also of failed ones, and of the coordinator itself.
+    ``attempts`` has the metrics of every attempt that ended, also of failed ones.
     """
 
     table: pa.Table
     reports: dict[int, tuple[TaskReport, ...]]
     requests: RequestCounts
+    attempts: tuple[TaskMetrics, ...]
 
 
 class Driver:
@@ -118,7 +121,7 @@ class Driver:
         self._stopping: set[asyncio.Task[None]] = set()
         self._releases: list[asyncio.Task[None]] = []
         self._outcome: Finish | Fail | None = None
-        self._requests = RequestCounts()
+        self._ended: list[TaskMetrics] = []
         # Keys are known beforehand, so what attempts may have left is deleted without a listing.
         self._left: dict[Attempt, str] = {}
         self._given_up: set[Attempt] = set()
@@ -141,7 +144,9 @@ class Driver:
         try:
             with metered() as own:
                 table, reports = await self._run()
-            answer = Answer(table, reports, self._requests + own.snapshot())
+            attempts = tuple(self._ended)
+            asked = sum((each.requests for each in attempts), own.snapshot())
+            answer = Answer(table, reports, asked, attempts)
         except StarlingError as error:
             self._events(QueryFailed(query, error, time.perf_counter() - start))
             raise
@@ -231,7 +236,7 @@ class Driver:
             report = _failure(spec, error)
         except Exception as error:  # noqa: BLE001 - whatever an invoker raises ends the attempt
             report = _failure(spec, TaskError(f"{type(error).__name__}: {error}"))
-        self._requests += report.metrics.requests
+        self._ended.append(report.metrics)
         if report.inline:
             self._left.pop(attempt, None)
         if report.error is not None:

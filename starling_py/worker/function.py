@@ -12,6 +12,7 @@ from msgspec import structs
 
 from starling_py.operators.failures import typed_error
 from starling_py.operators.instance import Instance
+from starling_py.operators.resources import process_seconds
 from starling_py.operators.task import TaskReport
 from starling_py.shuffle.buckets import Buckets
 from starling_py.shuffle.errors import StarlingError
@@ -88,6 +89,8 @@ class FunctionWorker:
         self._environment = environment
         self._folder = folder
         self._name = environment.get("AWS_LAMBDA_LOG_STREAM_NAME") or "function"
+        # Lambda bills the start of an instance with its first call.
+        self._before = process_seconds()
         self._instances = 0
         self._instance = self._new_instance()
         self._store: tuple[S3Location, S3Store] | None = None
@@ -113,6 +116,8 @@ class FunctionWorker:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answer(self, call: Invocation, context: CallContext) -> Outcome:
+        begun = time.monotonic() - self._before
+        self._before = 0.0
         ends_at = time.time() + context.get_remaining_time_in_millis() / 1000
         check_location(call.store, self._environment.get(SCRATCH_VARIABLE))
         store = self._open(call.store)
@@ -125,9 +130,10 @@ class FunctionWorker:
         )
         others = self._start_others(call, ends_at)
         report = self._run(spec, store, call.data, ends_at)
-        outcome = Outcome(
-            VERSION, report=as_text(pack(report)), others=_outcomes(others) if others else ()
-        )
+        answered = _outcomes(others) if others else ()
+        called = structs.replace(report.metrics, called_seconds=time.monotonic() - begun)
+        report = structs.replace(report, metrics=called)
+        outcome = Outcome(VERSION, report=as_text(pack(report)), others=answered)
         body = msgspec.json.encode(outcome)
         if len(body) < CALL_LIMIT:
             return outcome
