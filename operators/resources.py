@@ -60,12 +60,17 @@ class Stopwatch:
         self._cpu = self._clock()
         self._start = self._last = time.perf_counter()
         self._laps: dict[str, float] = {}
+        self._cutting = 0.0
 
     def lap(self, name: Literal["input", "statement", "output"]) -> None:
         """Ascribe the time since the last lap to ``name``."""
         now = time.perf_counter()
         self._laps[name] = now - self._last
         self._last = now
+
+    def cut(self, seconds: float) -> None:
+        """Note that cutting rows into partitions took so long, of whatever lap is under way."""
+        self._cutting += seconds
 
     def metrics(self, *, rows_in: int, rows_out: int, bytes_in: int, bytes_out: int) -> TaskMetrics:
         """Return what has been measured."""
@@ -81,4 +86,5 @@ class Stopwatch:
             bytes_out=bytes_out,
             requests=self._meter.snapshot(),
             peak_rss=peak_rss(),
+            partition_seconds=self._cutting,
         )

@@ -203,6 +203,10 @@ class TaskSpec(msgspec.Struct, frozen=True):
 class TaskMetrics(msgspec.Struct, frozen=True):
     """What an attempt cost. Seconds are wall-clock unless named otherwise.
 
+    ``input_seconds`` find, fetch or hand over the inputs; a scan of local files is part of the
+    statement. For ``partition_seconds`` of ``statement_seconds`` rows are cut into partitions.
+    ``output_seconds`` commit the output.
+
     ``called_seconds`` are those of a function, from its call (or its start, for the first one) to
     its answer; 0 elsewhere.
     """
@@ -219,6 +223,7 @@ class TaskMetrics(msgspec.Struct, frozen=True):
     requests: RequestCounts = RequestCounts()
     peak_rss: int = 0
     called_seconds: float = 0.0
+    partition_seconds: float = 0.0
 
 
 class TaskReport(msgspec.Struct, frozen=True):
