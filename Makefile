@@ -41,7 +41,7 @@ $(VENV)/.created:
 $(INSTALLED): $(VENV)/.created pyproject.toml constraints.txt
 	@echo "Installing into $(VENV)"
 	@$(PIP) install -qq --upgrade --constraint constraints.txt pip setuptools
-	@$(PIP) install -qq --constraint constraints.txt --no-build-isolation --editable '.[s3,tpch,lambda,lambda-local]' --group dev
+	@$(PIP) install -qq --constraint constraints.txt --no-build-isolation --editable '.[s3,tpch,report,lambda,lambda-local]' --group dev
 	@touch $@
 
 $(DATA): | $(INSTALLED)
@@ -89,7 +89,7 @@ constraints: ## Resolve the dependencies afresh and write constraints.txt
 	@rm -rf build/resolve
 	@$(PYTHON) -m venv build/resolve
 	@build/resolve/bin/python -m pip install -qq --upgrade pip setuptools
-	@build/resolve/bin/python -m pip install -qq --editable '.[s3,tpch,lambda,lambda-local]' --group dev
+	@build/resolve/bin/python -m pip install -qq --editable '.[s3,tpch,report,lambda,lambda-local]' --group dev
 	@{ head -n 1 constraints.txt; \
 	  build/resolve/bin/python -m pip list --format=freeze --exclude starling-py; } > build/constraints.txt
 	@mv build/constraints.txt constraints.txt

@@ -84,6 +84,10 @@ class Oracle:
     def close(self) -> None:
         self._connection.close()
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of its own to the same database, which the caller closes."""
+        return self._connection.cursor()
+
     def describe(self, sql: str) -> list[tuple[str, str]]:
         """Return names and types of the columns as DuckDB's DESCRIBE gives them."""
         return [(str(row[0]), str(row[1])) for row in self._rows(f"DESCRIBE {sql}")]
@@ -132,6 +136,9 @@ def verify(
     scratch: str | None = None,
     shuffle: str = "auto",
     doublewrite: bool = False,
+    target: str = "local",
+    function: str | None = None,
+    prices: str | None = None,
 ) -> Iterator[Outcome]:
     """Run queries through both engines in turn and yield an outcome each.
 
@@ -151,7 +158,7 @@ def verify(
         For all workers of the engine together, such as ``1536MiB``.
     copy
         Where the engine finds the same files, such as ``s3://bucket/prefix``.
-    scratch, shuffle, doublewrite
+    scratch, shuffle, doublewrite, target, function, prices
         As for ``connect``.
     """
     check_folder(folder)
@@ -165,8 +172,11 @@ def verify(
             scratch=scratch,
             shuffle=shuffle,
             doublewrite=doublewrite,
+            target=target,
+            function=function,
+            prices=prices,
         ) as connection,
-        Oracle(folder, threads=connection.config.workers) as oracle,
+        Oracle(folder, threads=workers or connection.config.cores) as oracle,
     ):
         for query in queries:
             yield _verify_one(query, connection, oracle, repeat)
