@@ -56,7 +56,8 @@ demo: $(INSTALLED) | $(DATA) ## Generate TPC-H at scale 0.1 and run three querie
 bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB on the same files (SCALE=1, 10 …)
 	@for tasks in auto 8; do \
 	  echo "== scale $(SCALE), --tasks $$tasks"; \
-	  $(BIN)/starling tpch verify --data $(DATA) --tasks $$tasks --workers $(WORKERS) --repeat 3 || exit; \
+	  $(BIN)/starling tpch run --data $(DATA) --vs duckdb --tasks $$tasks --workers $(WORKERS) --repeat 3 \
+	    --output build/tpch-$(SCALE)-$$tasks.json || exit; \
 	done
 
 bench-shuffle: $(INSTALLED) ## Measure the CPU time of partitioning and count the requests of shuffles

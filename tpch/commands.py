@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from starling_py.tpch.report_command import report
 from starling_py.tpch.run_command import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from starling_py.tpch.generate import Progress
     from starling_py.tpch.verify import Outcome, Totals
 
 __all__ = ["tpch"]
@@ -51,23 +55,19 @@ def generate_command(scale: float, output: str, parts: int | None, overwrite: bo
 
     Large tables are several files each. What was interrupted goes on where it stopped.
     """
-    from starling_py.tpch.generate import Progress, generate, generate_on_s3
+    from starling_py.tpch.generate import generate, generate_on_s3
 
-    with click.progressbar(length=1, label="generating", file=sys.stderr) as bar:
-
-        def show(progress: Progress) -> None:
-            bar.length = progress.pieces
-            bar.label = progress.piece
-            bar.update(progress.done - bar.pos)
-
+    with _shown() as progress:
         if output.startswith("s3://"):
             from starling_py.tpch.upload import Prefix
 
             made = generate_on_s3(
-                Prefix(output), scale, parts=parts, overwrite=overwrite, progress=show
+                Prefix(output), scale, parts=parts, overwrite=overwrite, progress=progress
             )
         else:
-            made = generate(Path(output), scale, parts=parts, overwrite=overwrite, progress=show)
+            made = generate(
+                Path(output), scale, parts=parts, overwrite=overwrite, progress=progress
+            )
     if not made.fresh:
         click.echo(f"{output} already holds TPC-H at scale {scale:g}; nothing to do.")
         return
@@ -76,6 +76,24 @@ def generate_command(scale: float, output: str, parts: int | None, overwrite: bo
         size = f"{table.bytes / MEBIBYTE:.1f} MiB"
         click.echo(f"{table.name:<9} {table.rows:>13,} rows  {files:>9}  {size:>12}")
     click.echo(f"TPC-H at scale {scale:g} is in {output}.")
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[Progress], None]]:
+    """Show progress on standard error: a bar on a terminal, else a line for each piece."""
+    if not sys.stderr.isatty():
+        yield lambda progress: click.echo(
+            f"{progress.done} of {progress.pieces}: {progress.piece}", err=True
+        )
+        return
+    with click.progressbar(length=1, label="generating", file=sys.stderr) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.length = progress.pieces
+            bar.label = progress.piece
+            bar.update(progress.done - bar.pos)
+
+        yield show
 
 
 @tpch.command()

@@ -12,7 +12,6 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import starling_py
 from starling_py.tpch.measurements import Machine, Versions
 
 __all__ = ["forget_peak", "machine", "peak_memory", "versions"]
@@ -80,7 +79,7 @@ def _commit() -> str:
     """Return the commit of the engine's source, or nothing where it is not under git."""
     git = shutil.which("git")
     # Installed from a wheel into somebody's project, that project's commit would say nothing.
-    folder = Path(starling_py.__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[1]
     if git is None or not (folder / ".git").exists():
         return ""
     with suppress(OSError, subprocess.SubprocessError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starling_py.tpch.charts import Bars, CostLine
     from starling_py.tpch.measurements import Measurements
 
-__all__ = ["Section", "report"]
+__all__ = ["Section", "markdown", "report"]
 
 _HOUR = 3600.0
 
@@ -51,10 +51,26 @@ def report(runs: Mapping[str, Measurements]) -> str:
     # What files say of themselves is text, never markup; charts are ours.
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return page.from_string(template).render(
-        runs=[_about(name, run) for name, run in runs.items()],
+        runs=[(name, _facts(run)) for name, run in runs.items()],
         sections=_sections(runs),
-        tables=[_table(name, run) for name, run in runs.items() if run.kind == "power"],
+        tables=[(name, *_cells(run)) for name, run in runs.items() if run.kind == "power"],
     )
+
+
+def markdown(runs: Mapping[str, Measurements]) -> str:
+    """Return the tables of runs, and what is to say of each, as Markdown."""
+    blocks = []
+    for name, run in runs.items():
+        lines = [f"## {name}", "", *(f"- {fact}" for fact in _facts(run))]
+        if run.kind == "power":
+            head, rows = _cells(run)
+            lines += ["", _row(head), _row(["---", *("---:" for _ in head[1:])]), *map(_row, rows)]
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _sections(runs: Mapping[str, Measurements]) -> list[Section]:
@@ -99,8 +115,8 @@ def _sections(runs: Mapping[str, Measurements]) -> list[Section]:
     for name, run in ours.items():
         if run.kind == "power":
             profiles = {query: profile_of(run, query) for query in run.answered("starling")}
-            text = f"Where the seconds of each query's median run went: {name}."
-            found.append(Section("Profile", text, stacked(profiles, "seconds")))
+            text = "Where the seconds of each query's median execution went."
+            found.append(Section(f"Profile: {name}", text, stacked(profiles, "seconds")))
     return found
 
 
@@ -136,13 +152,13 @@ def _break_even_text(lines: Sequence[CostLine], server: str, hourly: float) -> s
         if line.dollars > 0 and hourly > 0
     ]
     return (
-        f"Dollars an hour for queries of the mean price of the 22, against a {server} at "
+        f"Dollars an hour for queries of the mean price of these, against a {server} at "
         f"{dollars(hourly)} an hour that waits for them. Both cost the same: {'; '.join(words)}. "
         "With fewer queries, paying for each costs less."
     )
 
 
-def _about(name: str, run: Measurements) -> dict[str, object]:
+def _facts(run: Measurements) -> list[str]:
     settings = run.settings
     chosen = [
         f"{field.replace('_', ' ')} {value}"
@@ -151,23 +167,19 @@ def _about(name: str, run: Measurements) -> dict[str, object]:
         and (value := getattr(settings, field)) not in (None, False, 0)
     ]
     versions, machine = run.versions, run.machine
-    return {
-        "name": name,
-        "facts": [
-            f"{run.kind} run of {len(settings.queries)} queries at scale {run.scale:g}, "
-            f"{run.started}",
-            ", ".join(chosen),
-            f"{machine.cores} cores of {machine.processor}, {machine.memory / 2**30:.1f} GiB, "
-            f"{machine.system}, load {machine.load:.1f}",
-            f"starling {versions.starling} {versions.commit}, duckdb {versions.duckdb}, "
-            f"pyarrow {versions.pyarrow}, python {versions.python}",
-            *totals(run),
-        ],
-    }
+    return [
+        f"{run.kind} run of {len(settings.queries)} queries at scale {run.scale:g}, {run.started}",
+        ", ".join(chosen),
+        f"{machine.cores} cores of {machine.processor}, {machine.memory / 2**30:.1f} GiB, "
+        f"{machine.system}, load {machine.load:.1f}",
+        f"starling {versions.starling} {versions.commit}, duckdb {versions.duckdb}, "
+        f"pyarrow {versions.pyarrow}, python {versions.python}",
+        *totals(run),
+    ]
 
 
-def _table(name: str, run: Measurements) -> dict[str, object]:
-    """Return a table with a row for each query."""
+def _cells(run: Measurements) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a table with a row for each query."""
     ours = "starling" in run.engines
     head = ["query", *(f"{engine}, s" for engine in run.engines)]
     head += ["ratio"] if len(run.engines) > 1 else []
@@ -187,4 +199,4 @@ def _table(name: str, run: Measurements) -> dict[str, object]:
                 *(f"{part:.3f}" for part in profile_of(run, query)),
             ]
         rows.append(row)
-    return {"name": name, "head": head, "rows": rows}
+    return head, rows

@@ -22,20 +22,23 @@ __all__ = ["report"]
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The HTML file to write.",
+    help="The file to write: .html, or .md for tables alone.",
 )
 def report(runs: tuple[Path, ...], output: Path) -> None:
     """Make a page of runs that `starling tpch run --output` wrote.
 
     One HTML file with latencies, ratios, costs, the point at which a machine that is always on
-    costs as much, and where the time went. Runs go by the names of their files.
+    costs as much, and where the time went; or a Markdown file with the tables. Runs go by the
+    names of their files.
     """
     from starling_py.tpch.errors import TpchError
     from starling_py.tpch.measurements import load
+    from starling_py.tpch.report import markdown
     from starling_py.tpch.report import report as page
 
     names = [path.stem if len({p.stem for p in runs}) == len(runs) else str(path) for path in runs]
-    text = page({name: load(path) for name, path in zip(names, runs, strict=True)})
+    named = {name: load(path) for name, path in zip(names, runs, strict=True)}
+    text = markdown(named) if output.suffix == ".md" else page(named)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
