@@ -7,6 +7,7 @@ DATA ?= data/tpch-$(SCALE)
 WORKERS ?= 2
 EXAMPLES ?= 2000
 CHAOS_SCALE ?= 0.1
+TPCDS_SCALE ?= 1
 SEED ?= 3
 
 VENV := .venv
@@ -14,10 +15,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 QUERIES := tpch/queries
+TPCDS_VENV := build/tpcds
+TPCDS_SMALL := data/tpcds-0.01
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo bench-tpch bench-stragglers bench-shuffle test chaos fuzz lint types format clean distclean constraints
+.PHONY: help install demo demo-lambda bench-planner bench-tpch bench-stragglers bench-shuffle bench-functions test test-functions chaos fuzz tpcds tpcds-data lint types format clean distclean constraints
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -53,6 +56,9 @@ demo: $(INSTALLED) | $(DATA) ## Generate TPC-H at scale 0.1 and run three querie
 	  $(BIN)/starling query "$$(cat $(QUERIES)/$$query.sql)" --data $(DATA) --tasks 4 --workers $(WORKERS) --stats || exit; \
 	done
 
+demo-lambda: $(INSTALLED) | $(DATA) ## Deploy to local stand-ins of AWS, run TPC-H on functions, show prices, remove it all
+	@PYTHONPATH=tests/servers $(BIN)/python tests/demo/on_lambda.py $(DATA)
+
 bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB on the same files (SCALE=1, 10 …)
 	@for tasks in auto 8; do \
 	  echo "== scale $(SCALE), --tasks $$tasks"; \
@@ -60,14 +66,39 @@ bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB o
 	    --output build/tpch-$(SCALE)-$$tasks.json || exit; \
 	done
 
+bench-planner: $(INSTALLED) | $(DATA) data/tpcds-$(TPCDS_SCALE) ## Time planning of the queries of TPC-H and TPC-DS (SCALE=1)
+	@$(BIN)/python tests/bench/planner.py $(DATA) data/tpcds-$(TPCDS_SCALE)
+
 bench-shuffle: $(INSTALLED) ## Measure the CPU time of partitioning and count the requests of shuffles
 	@for bench in throughput requests; do $(BIN)/python tests/bench/$$bench.py || exit; done
+
+bench-functions: $(INSTALLED) ## List the imports of a cold start; measure what calls of functions cost, on one and two levels
+	@for bench in functions two_levels; do $(BIN)/python tests/bench/$$bench.py || exit; done
 
 bench-stragglers: $(INSTALLED) ## Measure what mitigation of stragglers buys, on S3 behind a proxy that is slow at times
 	@$(BIN)/python tests/bench/stragglers.py
 
-test: $(INSTALLED) lint types ## Run lint, the format check, types and tests
+# The extension that makes TPC-DS data exists for another version of DuckDB than the engine's, so it gets an
+# environment of its own.
+$(TPCDS_VENV)/.installed:
+	@rm -rf $(TPCDS_VENV)
+	@$(PYTHON) -m venv $(TPCDS_VENV)
+	@$(TPCDS_VENV)/bin/python -m pip --disable-pip-version-check install -qq duckdb==1.5.5 duckdb-extension-tpcds==1.5.5
+	@touch $@
+
+data/tpcds-%: | $(TPCDS_VENV)/.installed
+	@$(TPCDS_VENV)/bin/python tests/tpcds/make_data.py $* $@
+
+tpcds-data: | data/tpcds-$(TPCDS_SCALE) ## Make TPC-DS data and the texts of its 99 queries (TPCDS_SCALE=1)
+
+tpcds: $(INSTALLED) | data/tpcds-$(TPCDS_SCALE) ## Compare the 99 queries of TPC-DS with DuckDB (TPCDS_SCALE=1)
+	@TPCDS_DATA=data/tpcds-$(TPCDS_SCALE) $(BIN)/pytest -n $(WORKERS) tests/tpcds
+
+test: $(INSTALLED) lint types | $(TPCDS_SMALL) ## Run lint, the format check, types and tests
 	@$(BIN)/pytest -n $(WORKERS)
+
+test-functions: $(INSTALLED) ## Run the 22 TPC-H queries at scale 0.1 on functions, also while functions fail (SEED=3)
+	@FUNCTIONS_SCALE=$(CHAOS_SCALE) CHAOS_SEED=$(SEED) $(BIN)/pytest -n 0 tests/functions/test_tpch.py --timeout 1800
 
 chaos: $(INSTALLED) ## Run the 22 TPC-H queries at scale 0.1 on S3 while one request in twenty fails (SEED=3)
 	@CHAOS_SCALE=$(CHAOS_SCALE) CHAOS_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) tests/s3/test_queries.py -k tpch --timeout 1800
@@ -101,4 +132,4 @@ clean: ## Remove what tools and builds leave, but neither .venv nor data
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean ## Remove .venv and the generated data too
-	@rm -rf $(VENV) data/tpch-*
+	@rm -rf $(VENV) data/tpch-* data/tpcds-*

@@ -42,6 +42,8 @@ class Instance:
     ----------
     footers
         Those of files on S3 that tasks have read lately.
+    room
+        Bytes that what stands in for files may take, where more would end the process.
     """
 
     def __init__(self, temp_directory: Path) -> None:
@@ -53,6 +55,7 @@ class Instance:
         self._settings: tuple[tuple[str, str], ...] = ()
         self._types: dict[str, str] = {}
         self.footers = Footers()
+        self.room: int | None = None
 
     @property
     def files(self) -> Path:

@@ -9,6 +9,7 @@ import msgspec
 
 from starling_py.operators.task import (
     FileRange,
+    FileSink,
     InputColumn,
     Partitioning,
     ScanColumn,
@@ -88,6 +89,7 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     With ``replicated`` there is one split, and every task reads it whole. ``conditions[t]``, where
     there are any, is a SQL condition on the rows that task ``t`` takes of its split.
     ``row_groups`` is what the table holds, of which ``row_groups_pruned`` no task reads.
+    ``borders[t]`` are the rows of ``splits[t]``, counted over its files, at which row groups begin.
     ``bytes`` are those of its columns in the files, about, and ``gets`` the requests that fetch
     them once if they are on S3.
     """
@@ -100,6 +102,7 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     row_groups: int = 0
     row_groups_pruned: int = 0
     conditions: tuple[str, ...] = ()
+    borders: tuple[tuple[int, ...], ...] = ()
     bytes: float = 0.0
     gets: float = 0.0
 
@@ -123,9 +126,11 @@ class Stage(msgspec.Struct, frozen=True):
 
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
-    one stage and has the same partitions. ``fallback`` is why it could not be distributed, or
-    empty. ``composed`` and ``keeps_join_order`` are as in
-    :class:`~starling_py.operators.task.TaskSpec`. ``cost`` is that of its tasks, before they run.
+    one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
+    otherwise, or empty. ``composed``, ``keeps_join_order`` and ``sink`` are as in
+    :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could share
+    its scan or its partitions in any other way, with the same answer. ``cost`` is what its tasks
+    are expected to cost.
     """
 
     id: int
@@ -141,6 +146,8 @@ class Stage(msgspec.Struct, frozen=True):
     composed: bool = False
     keeps_join_order: bool = False
     combining: Combining | None = None
+    divisible: bool = False
+    sink: FileSink | None = None
     cost: Cost = Cost()
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow.compute as pc
 
 from starling_py.operators.combine import combine, is_combiner
 from starling_py.operators.errors import Cancelled, TaskFailed, TaskTimedOut
@@ -15,6 +16,7 @@ from starling_py.operators.inputs import bound_inputs
 from starling_py.operators.quoting import decode_path, identifier
 from starling_py.operators.resources import Stopwatch
 from starling_py.operators.scan import check_files
+from starling_py.operators.sink import Writer
 from starling_py.operators.standin import stand_ins
 from starling_py.operators.task import (
     HashPartitioning,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from starling_py.operators.instance import Instance
+    from starling_py.operators.task import FileSink
     from starling_py.shuffle.buckets import Buckets
     from starling_py.shuffle.objects import ObjectStore
 
@@ -108,7 +111,7 @@ def _attempt(
                 instance.prepared(spec) as connection,
                 stand_ins(spec, instance, buckets, check) as local,
             ):
-                work = _Work(local, store, instance, connection, check, watch)
+                work = _Work(local, store, instance, connection, check, watch, buckets)
                 partitions = work.partitions()
                 rows_in, rows_out = work.rows_in, work.rows_out
                 check()
@@ -138,6 +141,7 @@ class _Work:
     connection: duckdb.DuckDBPyConnection
     check: Callable[[], None]
     watch: Stopwatch
+    buckets: Callable[[], Buckets] | None
     rows_in: int = 0
     rows_out: int = 0
 
@@ -170,6 +174,8 @@ class _Work:
                 if isinstance(output, HashPartitioning)
             ]
             statement = bound.preface + spec.statement.rstrip().rstrip(";")
+            if spec.sink is not None:
+                return [self._written(statement, spec.sink)]
             relation = self.connection.sql(_with_numbers(statement, spec, hashed))
             _check_columns(relation, spec, len(hashed), self.instance)
             if len(hashed) == len(spec.outputs) == 1:
@@ -179,6 +185,13 @@ class _Work:
             self.rows_out = sum(table.num_rows for table in made) // len(spec.outputs)
             self.watch.lap("statement")
         return made
+
+    def _written(self, statement: str, sink: FileSink) -> pa.Table:
+        writer = Writer(self.spec, sink, self.instance, self.buckets, self.check)
+        written = writer.write(statement)
+        self.rows_out = pc.sum(written["rows"]).as_py() or 0
+        self.watch.lap("statement")
+        return written
 
 
 def _with_numbers(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 from msgspec import structs
 
+from starling_py.operators.errors import OutOfMemory
 from starling_py.operators.fetch import Read, fetch, fetch_footers
 from starling_py.operators.footers import column_leaves
 from starling_py.operators.quoting import decode_path, encode_path
@@ -66,6 +67,8 @@ def stand_ins(
         If a file is not the one that was planned for.
     BadParquet
         If a file's footer cannot be read.
+    OutOfMemory
+        If the instance has no room for what the task fetches.
     """
     wanted = _wanted(spec.inputs)
     if not wanted:
@@ -125,12 +128,23 @@ def _make(
         if ranges and ranges[-1].offset + ranges[-1].length > one.file.size:
             raise CorruptObject(f"{url} ends before the columns that its footer tells of")
         reads.append(Read(one.file, tuple(ranges)))
+    _check_room(reads, instance.room)
     for at, offset, data in fetch(reads, buckets, check):
         made[at].write(data, offset)
     for standin in made:
         standin.settle()
     instance.lend_memory(sum(standin.bytes for standin in made))
     return urls
+
+
+def _check_room(reads: Sequence[Read], room: int | None) -> None:
+    wanted = sum(found.length for read in reads for found in read.ranges)
+    if room is not None and wanted > room:
+        raise OutOfMemory(
+            f"the task would fetch {wanted / 1e6:,.1f} MB of its tables, "
+            f"and its worker has room for {room / 1e6:,.1f} MB",
+            hint="give workers more memory, or the tables smaller row groups",
+        )
 
 
 class _StandIn:

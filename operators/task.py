@@ -14,9 +14,12 @@ import msgspec
 from starling_py.shuffle.errors import ErrorRecord
 from starling_py.shuffle.index import Codec, ObjectIndex, PartitionRun
 from starling_py.shuffle.meter import RequestCounts
+from starling_py.shuffle.prices import FunctionSize
 
 __all__ = [
+    "WRITTEN_COLUMNS",
     "FileRange",
+    "FileSink",
     "HashPartitioning",
     "InputColumn",
     "Partitioning",
@@ -27,6 +30,7 @@ __all__ = [
     "Setting",
     "ShuffleInput",
     "SinglePartition",
+    "SinkColumn",
     "TaskInput",
     "TaskMetrics",
     "TaskReport",
@@ -151,6 +155,41 @@ class SamePartitions(msgspec.Struct, frozen=True, tag="same"):
 Partitioning = SinglePartition | HashPartitioning | SamePartitions
 
 
+class SinkColumn(msgspec.Struct, frozen=True):
+    """A column of written files: its name, its type in the answer, and its type in the files."""
+
+    name: str
+    type: str
+    stored: str
+
+
+class FileSink(msgspec.Struct, frozen=True):
+    """Files that a task writes its answer to. What it hands on says which files those are.
+
+    ``folder`` is a percent-encoded path that is there already, or the URL of a prefix on S3. Each
+    attempt writes below a folder of its own in it. Names begin with ``stem`` and the number of the
+    task, and end with ``extension``. ``options`` are those of DuckDB's COPY; with ``several`` they
+    make it write a folder of files.
+    """
+
+    folder: str
+    stem: str
+    extension: str
+    format: str
+    options: str
+    columns: tuple[SinkColumn, ...]
+    several: bool = False
+
+
+WRITTEN_COLUMNS = (
+    InputColumn("file", "VARCHAR"),
+    InputColumn("rows", "BIGINT"),
+    InputColumn("bytes", "BIGINT"),
+)
+"""What a task with a sink hands on: paths below the sink's folder. The rows of a file are known
+for Parquet; else the first file of a task has those of all of them."""
+
+
 class Setting(msgspec.Struct, frozen=True):
     """A DuckDB session setting that changes what a statement means."""
 
@@ -176,6 +215,9 @@ class TaskSpec(msgspec.Struct, frozen=True):
     ``codec`` compresses the output object. An output of at most ``inline_limit`` bytes travels in
     the report instead of the store. With ``doublewrite`` the attempt that wins writes a second
     copy of its object.
+
+    With a ``sink`` the statement's columns are those of the sink, ``columns`` are
+    ``WRITTEN_COLUMNS``, and there is one output.
     """
 
     query: str
@@ -198,6 +240,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
     codec: Codec = "none"
     inline_limit: int = 0
     doublewrite: bool = False
+    sink: FileSink | None = None
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):
@@ -208,7 +251,7 @@ class TaskMetrics(msgspec.Struct, frozen=True):
     ``output_seconds`` commit the output.
 
     ``called_seconds`` are those of a function, from its call (or its start, for the first one) to
-    its answer; 0 elsewhere.
+    its answer, and ``function`` is what it was; 0 and none elsewhere.
     """
 
     seconds: float = 0.0
@@ -224,6 +267,7 @@ class TaskMetrics(msgspec.Struct, frozen=True):
     peak_rss: int = 0
     called_seconds: float = 0.0
     partition_seconds: float = 0.0
+    function: FunctionSize | None = None
 
 
 class TaskReport(msgspec.Struct, frozen=True):

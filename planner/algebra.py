@@ -1,34 +1,48 @@
-"""The relational algebra between DuckDB's bound plan and the stages, with unique column names.
+"""The relational algebra between DuckDB's bound plan and the stages, and what is asked of it.
 
-A column keeps its name for as long as its values stay the same, through filters, joins and
-projections, so that equal names mean equal values wherever both can be seen.
+The operators themselves are in :mod:`starling_py.planner.nodes`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from starling_py.planner.expressions import (
-    Aggregate,
-    Column,
-    Expression,
-    OrderKey,
-    is_volatile,
+from starling_py.planner.expressions import Column, Expression, is_volatile
+from starling_py.planner.nodes import (
+    CteRead,
+    DistinctOn,
+    Filter,
+    Group,
+    GroupingSets,
+    Join,
+    Limit,
+    Node,
+    Plan,
+    Project,
+    Recursive,
+    Sample,
+    Scan,
+    SetOperation,
+    Sort,
+    StageRead,
+    TableCall,
+    Unnest,
+    Values,
+    Window,
 )
+from starling_py.planner.parts import Condition, JoinKind, Named, RangeCut, ScannedColumn, SetKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from starling_py.operators.plan import Delivery
-    from starling_py.planner.tables import Table, TableColumn
-
 __all__ = [
     "Condition",
     "CteRead",
+    "DistinctOn",
     "Filter",
     "Group",
+    "GroupingSets",
     "Join",
     "JoinKind",
     "Limit",
@@ -37,226 +51,26 @@ __all__ = [
     "Plan",
     "Project",
     "RangeCut",
+    "Recursive",
+    "Sample",
     "Scan",
     "ScannedColumn",
     "SetKind",
     "SetOperation",
     "Sort",
     "StageRead",
+    "TableCall",
+    "Unnest",
     "Values",
+    "Window",
     "inputs",
     "outputs",
+    "rewrite",
     "walk",
     "with_columns",
     "with_conditions",
     "with_inputs",
 ]
-
-
-class JoinKind(StrEnum):
-    """What a join keeps. MARK appends a column: whether a row matches, NULL where unknown."""
-
-    INNER = "INNER"
-    LEFT = "LEFT"
-    RIGHT = "RIGHT"
-    FULL = "FULL"
-    SEMI = "SEMI"
-    ANTI = "ANTI"
-    MARK = "MARK"
-    SINGLE = "SINGLE"
-
-
-class SetKind(StrEnum):
-    """The set operations. EXCEPT and INTERSECT come with and without ALL."""
-
-    UNION = "UNION"
-    EXCEPT = "EXCEPT"
-    INTERSECT = "INTERSECT"
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An expression and the name of the column that holds its values."""
-
-    name: str
-    expression: Expression
-
-    @property
-    def column(self) -> Column:
-        return Column(self.name, self.expression.type)
-
-    @property
-    def passes(self) -> bool:
-        """Whether the column is the input's own, unchanged."""
-        return isinstance(self.expression, Column) and self.expression.name == self.name
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedColumn:
-    """A column of a scan: its unique name, and the table's column that it reads."""
-
-    name: str
-    column: TableColumn
-
-
-@dataclass(frozen=True, slots=True)
-class RangeCut:
-    """Task t takes the rows whose ``column`` is from ``bounds[t - 1]`` to below ``bounds[t]``."""
-
-    column: str
-    bounds: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """A table's columns, with the conjuncts that every row must pass.
-
-    In a stage, the tasks share the rows of a scan, by row groups or as ``cut`` says; one that is
-    ``replicated`` every task reads whole.
-    """
-
-    table: Table
-    scanned: tuple[ScannedColumn, ...]
-    conditions: tuple[Expression, ...] = ()
-    replicated: bool = False
-    cut: RangeCut | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StageRead:
-    """In a stage, a read of output number ``output`` of an earlier stage, under these names."""
-
-    columns: tuple[Column, ...]
-    stage: int
-    output: int
-    delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """Constant rows; no rows at all is an empty relation."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Expression, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CteRead:
-    """A read of the common table expression ``cte``, under new names."""
-
-    cte: int
-    columns: tuple[Column, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """The rows for which all conditions hold."""
-
-    input: Node
-    conditions: tuple[Expression, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """Computed columns."""
-
-    input: Node
-    items: tuple[Named, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One comparison between the two sides of a join."""
-
-    left: Expression
-    operator: str
-    right: Expression
-
-    @property
-    def equates(self) -> bool:
-        return self.operator == "=" or self.matches_nulls
-
-    @property
-    def matches_nulls(self) -> bool:
-        return self.operator == "IS NOT DISTINCT FROM"
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """A join on comparisons between the sides and a residual condition over both.
-
-    ``mark`` names the column that a MARK join appends, or the one column of the right side that a
-    SINGLE join keeps. A join without conditions is a product.
-    """
-
-    left: Node
-    right: Node
-    kind: JoinKind
-    conditions: tuple[Condition, ...]
-    residual: tuple[Expression, ...] = ()
-    mark: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Groups by ``keys`` and computes ``aggregates`` in each; without aggregates, DISTINCT.
-
-    ``keys`` are columns of the input. Without keys there is exactly one group.
-    """
-
-    input: Node
-    keys: tuple[Column, ...]
-    aggregates: tuple[tuple[str, Aggregate], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sort:
-    """The rows in the order of ``keys``."""
-
-    input: Node
-    keys: tuple[OrderKey, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """At most ``count`` rows (``None``: all) behind the first ``offset``, in the input's order."""
-
-    input: Node
-    count: int | None
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SetOperation:
-    """A set operation on inputs with equally typed columns, which get the names of ``columns``."""
-
-    kind: SetKind
-    all: bool
-    inputs: tuple[Node, ...]
-    columns: tuple[Column, ...]
-
-
-Node = (
-    Scan
-    | Values
-    | CteRead
-    | StageRead
-    | Filter
-    | Project
-    | Join
-    | Group
-    | Sort
-    | Limit
-    | SetOperation
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A whole query: common table expressions by number, each used by later ones or the root."""
-
-    ctes: tuple[tuple[int, Node], ...]
-    root: Node
 
 
 def outputs(node: Node) -> tuple[Column, ...]:
@@ -269,6 +83,8 @@ def outputs(node: Node) -> tuple[Column, ...]:
             | CteRead(columns=columns)
             | StageRead(columns=columns)
             | SetOperation(columns=columns)
+            | TableCall(columns=columns)
+            | Recursive(columns=columns)
         ):
             return columns
         case Project(items=items):
@@ -283,7 +99,20 @@ def outputs(node: Node) -> tuple[Column, ...]:
             if kind is JoinKind.SINGLE:
                 return outputs(left) + tuple(c for c in outputs(right) if c.name == mark)
             return outputs(left) + outputs(right)
-        case Filter(input=input_) | Sort(input=input_) | Limit(input=input_):
+        case Window(input=input_, calls=calls):
+            return outputs(input_) + tuple(Column(name, call.type) for name, call in calls)
+        case Unnest(input=input_, lists=lists):
+            return outputs(input_) + tuple(column for column, _ in lists)
+        case GroupingSets(aggregates=aggregates, groupings=groupings):
+            made = tuple(Column(name, call.type) for name, call in aggregates)
+            return node.key_columns + made + tuple(Column(name, "BIGINT") for name, _ in groupings)
+        case (
+            Filter(input=input_)
+            | Sort(input=input_)
+            | Limit(input=input_)
+            | Sample(input=input_)
+            | DistinctOn(input=input_)
+        ):
             return outputs(input_)
 
 
@@ -294,7 +123,9 @@ def inputs(node: Node) -> tuple[Node, ...]:
             return (left, right)
         case SetOperation(inputs=several):
             return several
-        case Scan() | Values() | CteRead() | StageRead():
+        case Recursive(anchor=anchor, step=step):
+            return (anchor, step)
+        case Scan() | Values() | CteRead() | StageRead() | TableCall():
             return ()
         case _:
             return (node.input,)
@@ -308,7 +139,10 @@ def with_inputs(node: Node, new: tuple[Node, ...]) -> Node:
             return replace(node, left=left, right=right)
         case SetOperation():
             return replace(node, inputs=new)
-        case Scan() | Values() | CteRead() | StageRead():
+        case Recursive():
+            anchor, step = new
+            return replace(node, anchor=anchor, step=step)
+        case Scan() | Values() | CteRead() | StageRead() | TableCall():
             return node
         case _:
             return replace(node, input=new[0])

@@ -27,10 +27,12 @@ from starling_py.planner.errors import (
 )
 from starling_py.planner.pointing import point_at, syntax_error
 from starling_py.planner.source import Source, parse
+from starling_py.planner.statements import read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Table
 
 __all__ = ["SESSION_SETTINGS", "Binder"]
@@ -87,12 +89,55 @@ class Binder:
         with self._lock:
             self._connection.close()
 
+    def read(self, text: str, offset: int | None) -> Statement:
+        """Return what a text is (see :func:`starling_py.planner.statements.read_statement`)."""
+        with self._lock:
+            return read_statement(self._connection, text, offset)
+
+    def describe(self, text: str, tables: Mapping[str, Table]) -> list[tuple[object, ...]]:
+        """Return the rows of a DESCRIBE that :meth:`bind` has found to be right."""
+        with self._lock:
+            self._make_tables(tables)
+            return self._connection.execute(text).fetchall()
+
+    def check_copy(self, columns: Sequence[ResultColumn], options: str) -> None:
+        """Raise what DuckDB says against the options of a COPY of such columns."""
+        try:
+            with self._lock:
+                copied = f"COPY ({_empty(columns)}) TO '/starling' ({options})"
+                self._connection.execute(f"EXPLAIN {copied}").fetchall()
+        except duckdb.PermissionException:
+            return  # only the path is wrong
+        except duckdb.Error as error:
+            raise BindError(_plain(error)) from None
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[ResultColumn, ...]:
+        """Return the columns of a table that is made of a query with such columns.
+
+        ``names`` are given to the first of them. Names differ, and a NULL has a type.
+        """
+        listed = f"({', '.join(map(identifier, names))})" if names else ""
+        table = "temp.starling_new_table"
+        try:
+            with self._lock:
+                made = f"CREATE OR REPLACE TEMP TABLE starling_new_table{listed}"
+                self._connection.execute(f"{made} AS {_empty(columns)}").fetchall()
+                rows = self._connection.execute(f"DESCRIBE {table}").fetchall()
+                self._connection.execute(f"DROP TABLE {table}").fetchall()
+        except duckdb.Error as error:
+            raise BindError(_plain(error)) from None
+        return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
+
     def parse(self, text: str) -> Source:
         """Return what the text names (see :func:`starling_py.planner.source.parse`)."""
         with self._lock:
             return parse(self._connection, text)
 
-    def bind(self, text: str, tables: Mapping[str, Table], shown: str) -> Bound:
+    def bind(
+        self, text: str, tables: Mapping[str, Table], shown: str, offset: int | None = 0
+    ) -> Bound:
         """Bind a statement against empty tables of these schemas.
 
         Parameters
@@ -101,6 +146,8 @@ class Binder:
             DuckDB SQL that names tables by the keys of ``tables``.
         shown
             The user's own text, for errors.
+        offset
+            The byte where ``text`` begins in it, or ``None`` where it is another text.
 
         Raises
         ------
@@ -116,7 +163,7 @@ class Binder:
             except RecursionError:
                 return Bound(self._describe(text, shown), None, "the plan is nested too deeply")
             if serialized["error"] and serialized["error_type"] in _USERS_FAULT:
-                raise _sql_error(serialized, shown, text == shown)
+                raise _sql_error(serialized, shown, offset)
             result = self._describe(text, shown)
         if serialized["error"]:
             reason = str(serialized["error_message"]).splitlines()[0]
@@ -159,6 +206,17 @@ class Bound:
     reason: str
 
 
+def _plain(error: duckdb.Error) -> str:
+    """Return the first line of DuckDB's message, without the name of its kind."""
+    first = str(error).strip().splitlines()[0]
+    return first.partition("Error: ")[2] or first
+
+
+def _empty(columns: Sequence[ResultColumn]) -> str:
+    items = (f"CAST(NULL AS {column.type}) AS {identifier(column.name)}" for column in columns)
+    return f"SELECT {', '.join(items)} WHERE false"
+
+
 def decode_plan(text: str) -> dict[str, Any]:
     """Decode DuckDB's JSON, in which NaN and infinities stand bare.
 
@@ -179,12 +237,14 @@ def decode_plan(text: str) -> dict[str, Any]:
             raise CannotDistribute(f"the serialized plan is no JSON: {error}") from None
 
 
-def _sql_error(error: Mapping[str, Any], shown: str, same_text: bool) -> SqlError:
+def _sql_error(error: Mapping[str, Any], shown: str, offset: int | None) -> SqlError:
     if error["error_type"] in ("parser", "syntax"):
         return syntax_error(shown, error)
     message = str(error["error_message"])
+    position = error.get("position")
     # Positions in a text that was edited do not fit the user's.
-    pointed = point_at(shown, message, error.get("position") if same_text else None)
+    place = None if position is None or offset is None else int(position) + offset
+    pointed = point_at(shown, message, place)
     match error.get("error_subtype"):
         case "MISSING_ENTRY" if error.get("type") == "Table":
             return UnknownTable(pointed)

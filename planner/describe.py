@@ -9,6 +9,7 @@ from starling_py.operators.task import HashPartitioning
 from starling_py.planner import algebra
 from starling_py.planner.algebra import JoinKind, inputs
 from starling_py.planner.expressions import Column, Expression, aggregate_sql, order_sql, sql
+from starling_py.planner.windowing import window_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,10 +70,35 @@ def _line(node: algebra.Node) -> str:
             calls = [f"{name} = {_plain(aggregate_sql(call))}" for name, call in aggregates]
             by = f" by {_names(keys)}" if keys else ""
             return f"group{by}: {', '.join(calls)}" if calls else f"distinct {_names(keys)}"
+        case algebra.GroupingSets(keys=keys, sets=sets):
+            by = ", ".join(f"({', '.join(keys[at][1].name for at in one)})" for one in sets)
+            out = ", ".join(f"{name} = {key.name}" for name, key in keys)
+            calls = [f"{name} = {_plain(aggregate_sql(call))}" for name, call in node.aggregates]
+            calls += [
+                f"{name} = grouping({', '.join(keys[at][1].name for at in of)})"
+                for name, of in node.groupings
+            ]
+            return f"group by sets {by}: {', '.join([out, *calls])}"
+        case algebra.DistinctOn(keys=keys, order=order):
+            ordered = f" first by {_plain(order_sql(order))}" if order else ""
+            return f"distinct on {_names(keys)}{ordered}"
+        case algebra.Unnest(lists=lists):
+            shown = (f"{column.name} = {_text(made)}" for column, made in lists)
+            return f"unnest {', '.join(shown)}"
+        case algebra.Sample(method=method, amount=amount, percent=percent):
+            return f"sample {method} {amount}{' percent' if percent else ''}"
+        case algebra.TableCall(text=text, columns=columns):
+            return f"call {text}: {_names(columns)}"
+        case algebra.Recursive(cte=cte, columns=columns):
+            return f"recursive with {cte}: {_names(columns)}"
+        case algebra.Window(calls=calls):
+            shown = (f"{name} = {_plain(window_sql(call))}" for name, call in calls)
+            return f"window {', '.join(shown)}"
         case algebra.Sort(keys=keys):
             return f"sort {_plain(order_sql(keys))}"
         case algebra.Limit(count=count, offset=offset):
-            most = "all" if count is None else count
+            most = "all" if count is None else str(count)
+            most = most if node.percent is None else f"{node.percent} percent"
             return f"limit {most}{f' offset {offset}' if offset else ''}"
         case algebra.SetOperation(kind=kind, all=every, columns=columns):
             return f"{kind.lower()}{' all' if every else ''}: {_names(columns)}"
@@ -87,7 +113,8 @@ def _join(node: algebra.Join) -> str:
     compared = [f"{_text(c.left)} {c.operator} {_text(c.right)}" for c in node.conditions]
     parts = " and ".join([*compared, *map(_text, node.residual)])
     mark = f" as {node.mark}" if node.kind in (JoinKind.MARK, JoinKind.SINGLE) else ""
-    return f"{node.kind.lower()} join{mark}{f' on {parts}' if parts else ''}"
+    kind = f"asof {node.kind.lower()}" if node.asof else node.kind.lower()
+    return f"{kind} join{mark}{f' on {parts}' if parts else ''}"
 
 
 def _partitioning(output: Partitioning) -> str:

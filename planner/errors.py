@@ -8,6 +8,7 @@
         ├── UnknownTable         with the nearest name
         ├── UnknownColumn        with DuckDB's candidates
         ├── BindError            everything else that DuckDB's binder says
+        ├── TableExists          a new table of a name that is taken
         └── Unsupported          a statement that the engine refuses by name
 """
 
@@ -21,6 +22,7 @@ __all__ = [
     "CannotDistribute",
     "SqlError",
     "SqlSyntaxError",
+    "TableExists",
     "UnknownColumn",
     "UnknownTable",
     "Unsupported",
@@ -56,6 +58,12 @@ class BindError(SqlError):
     """DuckDB's binder refuses the statement."""
 
     code = "BIND"
+
+
+class TableExists(SqlError):
+    """A new table has the name of one that is there."""
+
+    code = "TABLE_EXISTS"
 
 
 class Unsupported(SqlError, NotSupportedError):

@@ -11,29 +11,35 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from starling_py.operators.quoting import identifier
+from starling_py.operators.quoting import identifier, literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
+    "VOLATILE",
     "Aggregate",
     "Call",
     "Case",
     "Cast",
     "Column",
     "Expression",
+    "Lambda",
     "Literal",
     "OrderKey",
+    "Parameter",
+    "State",
+    "changed_columns",
     "conjuncts",
     "is_volatile",
     "references",
     "substitute",
 ]
 
-_VOLATILE = frozenset(
-    ('"random"', '"uuid"', '"gen_random_uuid"', '"uuidv4"', '"uuidv7"', '"nextval"', '"setseed"')
+VOLATILE = frozenset(
+    ("random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7", "error", "sleep_ms", "write_log")
 )
+"""Functions whose calls are not moved, repeated or left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,30 @@ class Case:
     type: str
 
 
-Expression = Column | Literal | Call | Cast | Case
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a lambda that stands inside ``level - 1`` others."""
+
+    name: str
+    type: str
+    level: int
+
+    @property
+    def sql(self) -> str:
+        # The planner's names of columns end in a number, so that they are never one of these.
+        return f"{self.name}_of_{self.level}x"
+
+
+@dataclass(frozen=True, slots=True)
+class Lambda:
+    """A function of its parameters, and of columns, that is an argument of another one."""
+
+    parameters: tuple[Parameter, ...]
+    body: Expression
+    type: str = "LAMBDA"
+
+
+Expression = Column | Literal | Call | Cast | Case | Parameter | Lambda
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +123,24 @@ class OrderKey:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """The state of an aggregate ``function`` of arguments of these ``types``, as it travels.
+
+    ``storage`` is the type in which it does so: AGGREGATE_STATE does not leave a statement.
+    """
+
+    function: str
+    types: tuple[str, ...]
+    storage: str
+
+
+@dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A call of an aggregate function; not a scalar expression, only an operator may hold it."""
+    """A call of an aggregate function; not a scalar expression, only an operator may hold it.
+
+    With ``exports`` its value is not the result but its state. With ``merges`` it is the aggregate
+    of states, which its only argument holds.
+    """
 
     name: str
     arguments: tuple[Expression, ...]
@@ -103,6 +148,34 @@ class Aggregate:
     distinct: bool = False
     condition: Expression | None = None
     order: tuple[OrderKey, ...] = ()
+    exports: State | None = None
+    merges: State | None = None
+
+    def expressions(self) -> Iterator[Expression]:
+        """Yield everything in the call that refers to columns."""
+        yield from self.arguments
+        yield from (key.expression for key in self.order)
+        if self.condition is not None:
+            yield self.condition
+
+    def mapped(self, change: Callable[[Expression], Expression]) -> Aggregate:
+        """Return the call with every expression changed."""
+        return replace(
+            self,
+            arguments=tuple(map(change, self.arguments)),
+            condition=None if self.condition is None else change(self.condition),
+            order=tuple(replace(key, expression=change(key.expression)) for key in self.order),
+        )
+
+
+def changed_columns(
+    columns: tuple[Column, ...], change: Callable[[Expression], Expression]
+) -> tuple[Column, ...]:
+    """Return columns changed to other columns."""
+    changed = tuple(new for old in columns if isinstance(new := change(old), Column))
+    if len(changed) != len(columns):
+        raise TypeError(columns)
+    return changed
 
 
 def children(expression: Expression) -> Iterator[Expression]:
@@ -117,11 +190,13 @@ def children(expression: Expression) -> Iterator[Expression]:
                 yield condition
                 yield value
             yield otherwise
+        case Lambda(body=body):
+            yield body
 
 
 def is_volatile(expression: Expression) -> bool:
     """Return whether two evaluations may differ."""
-    if isinstance(expression, Call) and expression.name in _VOLATILE:
+    if isinstance(expression, Call) and expression.name.strip('"') in VOLATILE:
         return True
     return any(is_volatile(child) for child in children(expression))
 
@@ -148,6 +223,8 @@ def rebuild(expression: Expression, change: Callable[[Expression], Expression]) 
                 branches=tuple((change(c), change(v)) for c, v in branches),
                 otherwise=change(otherwise),
             )
+        case Lambda(body=body):
+            return replace(expression, body=change(body))
         case _:
             return expression
 
@@ -173,6 +250,11 @@ def sql(expression: Expression) -> str:
     match expression:
         case Column(name=name):
             return identifier(name)
+        case Parameter():
+            return expression.sql
+        case Lambda(parameters=parameters, body=body):
+            listed = ", ".join(parameter.sql for parameter in parameters)
+            return f"(lambda {listed}: {sql(body)})"
         case Literal(sql=text):
             return text
         case Cast(argument=argument, type=type_, lenient=lenient):
@@ -210,8 +292,20 @@ def order_sql(keys: tuple[OrderKey, ...]) -> str:
 
 def aggregate_sql(call: Aggregate) -> str:
     """Return DuckDB's SQL for an aggregate call."""
+    text = _call_sql(call)
+    if call.exports is not None:
+        state = text if call.merges else f"{text} EXPORT_STATE"
+        return f"CAST({state} AS {call.exports.storage})"
+    return f"finalize({text})" if call.merges else text
+
+
+def _call_sql(call: Aggregate) -> str:
     inner = ", ".join(sql(argument) for argument in call.arguments)
-    if call.name == "count_star":
+    if call.merges is not None:
+        types = ", ".join(map(literal, call.merges.types))
+        state = f"to_aggregate_state({inner}, {literal(call.merges.function)}, [{types}])"
+        text = f"combine_aggr({state})"
+    elif call.name == "count_star":
         text = "count(*)"
     else:
         text = f"{identifier(call.name)}({'DISTINCT ' if call.distinct else ''}{inner}"

@@ -13,6 +13,8 @@ from starling_py.planner.algebra import (
     Node,
     Project,
     Scan,
+    TableCall,
+    Unnest,
     Values,
     walk,
 )
@@ -21,7 +23,7 @@ from starling_py.planner.expressions import Column, Expression, is_volatile
 if TYPE_CHECKING:
     from starling_py.operators.task import Partitioning
 
-__all__ = ["Draft", "Fragment", "Spread", "is_replicable"]
+__all__ = ["Draft", "Fragment", "Spread", "has_volatile_condition", "is_replicable"]
 
 
 class Spread(StrEnum):
@@ -44,7 +46,8 @@ class Fragment:
     """A piece of algebra over scans and reads of earlier stages, and the spread of its rows.
 
     For HASHED and RANGED, ``keys`` holds per key the expressions that all have that key's value;
-    ``bounds`` are where the ranges of RANGED begin, but for the first.
+    ``bounds`` are where the ranges of RANGED begin, but for the first. ``alone`` is why an operator
+    of it must have all rows in one task, where one must.
     """
 
     node: Node
@@ -52,6 +55,7 @@ class Fragment:
     tasks: int
     keys: tuple[frozenset[Expression], ...] = ()
     bounds: tuple[int, ...] = ()
+    alone: str = ""
 
     def over(self, node: Node) -> Fragment:
         """Return the fragment with an operator on top that moves no rows."""
@@ -82,6 +86,12 @@ class Draft:
         return self.outputs.index(partitioning)
 
 
+def has_volatile_condition(join: Join) -> bool:
+    """Return whether a join may find other matches when it runs again."""
+    sides = (side for c in join.conditions for side in (c.left, c.right))
+    return any(map(is_volatile, (*sides, *join.residual)))
+
+
 def is_replicable(node: Node) -> bool:
     """Return whether every task may compute the node for itself and get the same rows."""
     for part in walk(node):
@@ -97,8 +107,15 @@ def is_replicable(node: Node) -> bool:
             case Project(items=items):
                 if any(is_volatile(item.expression) for item in items):
                     return False
+            case Unnest():
+                if any(map(is_volatile, part.expressions())):
+                    return False
+            case TableCall():
+                pass
             case Join(kind=kind):
-                if kind in (JoinKind.MARK, JoinKind.SINGLE):
+                if has_volatile_condition(part):
+                    return False
+                if kind in (JoinKind.MARK, JoinKind.SINGLE, JoinKind.POSITIONAL):
                     return False
             case _:
                 return False

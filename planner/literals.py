@@ -18,6 +18,10 @@ __all__ = ["constant"]
 _EPOCH = datetime(1970, 1, 1)
 _DATE_LIMIT = 2**31 - 1
 _TIMESTAMP_LIMIT = 2**63 - 1
+_FRACTION = {"TIMESTAMP_S": 0, "TIMESTAMP_MS": 3, "TIMESTAMP_NS": 9}
+"""Decimal digits behind the second."""
+_UTC_OFFSET = 16 * 3600 - 1
+"""What a TIME WITH TIME ZONE holds in its lower 24 bits at no offset."""
 
 
 def constant(serialized: Mapping[str, Any]) -> Literal:
@@ -48,14 +52,26 @@ def _of_type(type_: str, serialized_type: Mapping[str, Any], value: Any) -> Lite
     match type_:
         case "FLOAT" | "DOUBLE":
             return Literal(f"CAST({_float_text(value)} AS {type_})", type_)
-        case "HUGEINT":
-            return Literal(f"CAST('{(value['upper'] << 64) + value['lower']}' AS HUGEINT)", type_)
+        case "HUGEINT" | "UHUGEINT":
+            return Literal(f"CAST('{(value['upper'] << 64) + value['lower']}' AS {type_})", type_)
         case "DATE":
-            return Literal(f"CAST('{_date_text(value)}' AS DATE)", type_, value)
+            return Literal(_date_sql(value), type_, value)
         case "TIMESTAMP":
             return Literal(_timestamp_sql(value), type_, value)
         case "TIMESTAMP WITH TIME ZONE":
-            return Literal(f"make_timestamptz({_finite(value)})", type_, value)
+            text = f"CAST('{_infinity(value)}' AS {type_})"
+            text = f"make_timestamptz({value})" if abs(value) < _TIMESTAMP_LIMIT else text
+            return Literal(text, type_, value)
+        case "TIMESTAMP_S" | "TIMESTAMP_MS" | "TIMESTAMP_NS":
+            return Literal(f"CAST('{_moment_text(value, _FRACTION[type_])}' AS {type_})", type_)
+        case "TIME":
+            return Literal(f"CAST('{_time_text(value, 6)}' AS TIME)", type_)
+        case "TIME_NS":
+            return Literal(f"CAST('{_time_text(value, 9)}' AS TIME_NS)", type_)
+        case "TIME WITH TIME ZONE":
+            return Literal(f"CAST('{_zoned_text(value)}' AS {type_})", type_)
+        case "JSON":
+            return Literal(f"CAST({literal(value)} AS JSON)", type_)
         case "INTERVAL":
             text = f"{value['months']} months {value['days']} days {value['micros']} microseconds"
             return Literal(f"CAST('{text}' AS INTERVAL)", type_)
@@ -86,6 +102,12 @@ def _nested_sql(type_: str, serialized_type: Mapping[str, Any], value: Any) -> s
                 for member, child in members
             )
             return f"CAST(struct_pack({packed}) AS {type_})"
+        case "MAP":
+            key, content = info["child_type"]["type_info"]["child_types"]
+            pairs = [child["value"]["children"] for child in value["children"]]
+            keys = ", ".join(_part(key["second"], pair[0]) for pair in pairs)
+            values = ", ".join(_part(content["second"], pair[1]) for pair in pairs)
+            return f"CAST(map([{keys}], [{values}]) AS {type_})"
     raise CannotDistribute(f"constant of type {type_}")
 
 
@@ -116,19 +138,43 @@ def _float_text(value: float) -> str:
     return f"'{value!r}'"
 
 
-def _finite(value: int) -> int:
-    if abs(value) >= _TIMESTAMP_LIMIT:
-        raise CannotDistribute("infinite timestamp")
-    return value
+def _infinity(value: int) -> str:
+    return "infinity" if value > 0 else "-infinity"
 
 
-def _date_text(days: int) -> str:
+def _date_sql(days: int) -> str:
     if abs(days) >= _DATE_LIMIT:
-        return "infinity" if days > 0 else "-infinity"
+        return f"CAST('{_infinity(days)}' AS DATE)"
     try:
-        return (date(1970, 1, 1) + timedelta(days=days)).isoformat()
+        return f"CAST('{date(1970, 1, 1) + timedelta(days=days)}' AS DATE)"
     except OverflowError:
-        raise CannotDistribute("date outside years 1 to 9999") from None
+        # Before year 1 or beyond 9999.
+        return f"(CAST('1970-01-01' AS DATE) + ({days}))"
+
+
+def _moment_text(value: int, digits: int) -> str:
+    """Return a timestamp that counts units of 10 ** -digits seconds since 1970."""
+    if abs(value) >= _TIMESTAMP_LIMIT:
+        return _infinity(value)
+    seconds, fraction = divmod(value, 10**digits)
+    try:
+        text = str(_EPOCH + timedelta(seconds=seconds))
+    except OverflowError:
+        raise CannotDistribute("timestamp outside years 1 to 9999") from None
+    return f"{text}.{fraction:0{digits}d}" if digits else text
+
+
+def _time_text(value: int, digits: int) -> str:
+    seconds, fraction = divmod(value, 10**digits)
+    minutes, second = divmod(seconds, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}.{fraction:0{digits}d}"
+
+
+def _zoned_text(value: int) -> str:
+    offset = _UTC_OFFSET - (value & 0xFFFFFF)
+    minutes, second = divmod(abs(offset), 60)
+    zone = f"{'-' if offset < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
+    return _time_text(value >> 24, 6) + zone
 
 
 def _timestamp_sql(micros: int) -> str:

@@ -12,6 +12,9 @@ MARK                  no                   yes                   no
 SINGLE                yes                  yes                   no
 ====================  ===================  ====================  ==================
 
+An ASOF join of any kind takes the nearest of all right rows that match: its left side is never
+replicated. A POSITIONAL join runs in one task.
+
 A preserved or filtered side must be seen once, so it cannot be replicated; the other side must be
 seen whole by every row that may match it. A MARK join's NULL depends on all of its right side
 (whether it is empty, whether it holds a NULL), so its right side is never cut.
@@ -25,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import Condition, Join, JoinKind
 from starling_py.planner.clustering import acceptable, common_bounds, extents
-from starling_py.planner.expressions import Column, Expression
+from starling_py.planner.expressions import Column, Expression, is_volatile
 from starling_py.planner.fragments import Fragment, Spread, is_replicable
 from starling_py.planner.types import is_hashable
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "JoinPlacement", "Way"]
 
-_MAY_HASH = frozenset(JoinKind) - {JoinKind.MARK}
+_MAY_HASH = frozenset(JoinKind) - {JoinKind.MARK, JoinKind.POSITIONAL}
 _MAY_REPLICATE_RIGHT = frozenset(
     (
         JoinKind.INNER,
@@ -113,6 +116,10 @@ class JoinPlacement:
     def preserves_right(self) -> bool:
         return self.join.kind in _PRESERVES_RIGHT
 
+    @property
+    def _may_replicate_left(self) -> bool:
+        return self.join.kind in _MAY_REPLICATE_LEFT and not self.join.asof
+
     def choose(self) -> Choice:
         """Return the cheapest way that gives the right rows."""
         return min(self.ways(), key=lambda choice: choice.cost)
@@ -127,7 +134,7 @@ class JoinPlacement:
             ways.append(
                 self._replicate(Way.REPLICATE_RIGHT, self.right, self.right_size, self.left)
             )
-        if kind in _MAY_REPLICATE_LEFT:
+        if self._may_replicate_left:
             ways.append(self._replicate(Way.REPLICATE_LEFT, self.left, self.left_size, self.right))
         if kind in _MAY_HASH:
             ways += [*self._hash(), *self._range()]
@@ -141,7 +148,7 @@ class JoinPlacement:
         if right.spread is Spread.EVERY:
             return self.join.kind in _MAY_REPLICATE_RIGHT
         if left.spread is Spread.EVERY:
-            return self.join.kind in _MAY_REPLICATE_LEFT
+            return self._may_replicate_left
         return False
 
     def _gather(self) -> Choice:
@@ -282,6 +289,9 @@ def _units(size: Relation) -> float:
 
 
 def _may_be_key(condition: Condition) -> bool:
+    # What partitions rows is computed once more where they are joined.
+    if is_volatile(condition.left) or is_volatile(condition.right):
+        return False
     return is_hashable(condition.left.type) and condition.left.type == condition.right.type
 
 

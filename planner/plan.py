@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
 from starling_py.operators.quoting import encode_path
-from starling_py.operators.task import InputColumn
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
 from starling_py.planner.bind import Binder, Bound
 from starling_py.planner.combining import chosen_combiners
-from starling_py.planner.distribute import distribute
+from starling_py.planner.copying import Query
+from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
@@ -26,21 +26,35 @@ from starling_py.planner.rules.join_order import order_joins
 from starling_py.planner.rules.prune_columns import prune_columns
 from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
+from starling_py.planner.rules.unnest_in_place import unnest_in_place
 from starling_py.planner.sizing import PlanOptions, Sizing
 from starling_py.planner.source import Source, edited, transpile
-from starling_py.planner.stages import freeze, whole_statement
+from starling_py.planner.stages import freeze
 from starling_py.planner.statistics import Estimator
+from starling_py.planner.storage import parquet_columns, plain_columns
 from starling_py.planner.types import unquoted
 from starling_py.planner.virtual import with_virtual_columns
+from starling_py.planner.whole import WholeStatement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starling_py.operators.task import SinkColumn
+    from starling_py.planner.copying import Copy
+    from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Catalog, Table
 
 __all__ = ["PlanOptions", "Planner"]
 
-_RULES = (inline_ctes, drop_renames, simplify_marks, drop_renames, order_joins, prune_columns)
+_RULES = (
+    inline_ctes,
+    drop_renames,
+    unnest_in_place,
+    simplify_marks,
+    drop_renames,
+    order_joins,
+    prune_columns,
+)
 """In this order: each one finds more when those before it have run."""
 
 
@@ -54,7 +68,63 @@ class Planner:
     def close(self) -> None:
         self._binder.close()
 
-    def plan(self, sql: str, catalog: Catalog, options: PlanOptions, query: str) -> StagePlan:
+    def read(self, sql: str, dialect: str = "duckdb") -> Statement:
+        """Return which kind of statement a text is, and its parts in DuckDB's SQL.
+
+        Raises
+        ------
+        SqlError
+            When it is not SQL, or a statement that is refused.
+        """
+        text = transpile(sql, dialect)
+        return self._binder.read(text, 0 if text == sql else None)
+
+    def describe(self, query: Query, catalog: Catalog, shown: str) -> list[tuple[object, ...]]:
+        """Return the rows of a DESCRIBE. No data is read.
+
+        Parameters
+        ----------
+        shown
+            The user's own text, for errors.
+        """
+        resolved, _ = self._bound(query, catalog, shown)
+        return self._binder.describe(resolved.text, resolved.tables)
+
+    def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a COPY.
+
+        Raises
+        ------
+        SqlError
+            When an option is wrong, or the files cannot carry a type.
+        """
+        parquet = copy.format == "parquet"
+        made = parquet_columns(columns) if parquet else plain_columns(columns)
+        stored = [ResultColumn(column.name, column.stored) for column in made]
+        passed = f", {copy.options.passed}" if copy.options.passed else ""
+        self._binder.check_copy(stored, f"FORMAT {copy.format}{passed}")
+        return made
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a new table. The first have other ``names``.
+
+        Raises
+        ------
+        SqlError
+            When names are wrong, or the files cannot carry a type.
+        """
+        return parquet_columns(self._binder.table_columns(columns, names), restored=True)
+
+    def plan(
+        self,
+        sql: str,
+        catalog: Catalog,
+        options: PlanOptions,
+        query: str,
+        part: Query | None = None,
+    ) -> StagePlan:
         """Return the plan of a statement.
 
         Parameters
@@ -65,6 +135,8 @@ class Planner:
             Where its tables come from.
         query
             The query's id.
+        part
+            The query in the statement that is to be planned, where :meth:`read` has found one.
 
         Raises
         ------
@@ -72,13 +144,10 @@ class Planner:
             When the statement is not SQL, names what does not exist, or is refused.
         """
         started = time.perf_counter()
-        duckdb_sql = transpile(sql, options.dialect)
-        source = self._binder.parse(duckdb_sql)
-        resolved = _resolve(source, catalog)
-        try:
-            bound = self._binder.bind(resolved.text, resolved.tables, sql)
-        except UnknownTable as error:
-            raise _with_nearest(error, source, catalog) from None
+        if part is None:
+            text = transpile(sql, options.dialect)
+            part = Query(text, 0 if text == sql else None)
+        resolved, bound = self._bound(part, catalog, sql)
         bound_at = time.perf_counter()
         stages = priced(_stages(resolved, bound, Footers(self._facts), Sizing(options)), options)
         return StagePlan(
@@ -91,6 +160,15 @@ class Planner:
             bind_seconds=bound_at - started,
             plan_seconds=time.perf_counter() - bound_at,
         )
+
+    def _bound(self, query: Query, catalog: Catalog, shown: str) -> tuple[_Resolved, Bound]:
+        source = self._binder.parse(query.text)
+        resolved = _resolve(source, catalog)
+        offset = query.offset if resolved.text == query.text else None
+        try:
+            return resolved, self._binder.bind(resolved.text, resolved.tables, shown, offset)
+        except UnknownTable as error:
+            raise _with_nearest(error, source, catalog) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +223,20 @@ def _with_nearest(error: UnknownTable, source: Source, catalog: Catalog) -> Unkn
 def _stages(
     resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
 ) -> tuple[Stage, ...]:
+    whole = WholeStatement(resolved.text, bound.result, resolved.tables, footers, sizing)
     try:
         if bound.plan is None:
             raise CannotDistribute(bound.reason)
-        return _distributed(resolved, bound, footers, sizing)
+        return _distributed(resolved, bound, footers, sizing, whole)
     except CannotDistribute as unknown:
         reason = unknown.reason
     except RecursionError:
         reason = "the statement is nested too deeply"
-    return (_whole(resolved, bound.result, footers, sizing, reason, Estimate(rows=0.0, bytes=0.0)),)
+    return whole.fallback(bound.plan, reason)
 
 
 def _distributed(
-    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
+    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing, whole: WholeStatement
 ) -> tuple[Stage, ...]:
     names = Names()
     plan = adapt(bound.plan or {}, resolved.tables, names)
@@ -177,7 +256,7 @@ def _distributed(
     elif fits:
         relation = estimator.estimate(plan.root)
         estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
-        return (_whole(resolved, bound.result, footers, sizing, "", estimate, scans),)
+        return (whole.stage(estimate, scans=scans),)
     stages = freeze(distribute(plan, estimator, footers, sizing, names), footers, sizing)
     return chosen_combiners(stages, sizing.options)
 
@@ -193,17 +272,3 @@ def _scanned_bytes(scans: Sequence[Scan], estimator: Estimator) -> float:
         facts = estimator.estimate(scan).columns.values()
         total += sum(f.rows for f in scan.table.files) * sum(fact.width for fact in facts)
     return total
-
-
-def _whole(
-    resolved: _Resolved,
-    result: Sequence[ResultColumn],
-    footers: Footers,
-    sizing: Sizing,
-    reason: str,
-    estimate: Estimate,
-    scans: Sequence[Scan] = (),
-) -> Stage:
-    columns = tuple(InputColumn(f"c{at}", column.type) for at, column in enumerate(result))
-    tables = tuple(resolved.tables.items())
-    return whole_statement(resolved.text, columns, tables, estimate, footers, sizing, reason, scans)

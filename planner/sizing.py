@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from starling_py.operators.quoting import encode_path
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from starling_py.planner.pruning import KeptRowGroup
     from starling_py.planner.tables import DataFile
 
-__all__ = ["PlanOptions", "Sizing", "cut", "whole_row_groups"]
+__all__ = ["PlanOptions", "Sizing", "borders", "cut", "whole_row_groups"]
 
 _MIB = 1 << 20
 _TASK_BYTES = 512 * _MIB
@@ -143,6 +145,21 @@ def cut(
         shares[task].append(item)
         before += item.row_group.bytes
     return tuple(map(whole_row_groups, shares))
+
+
+def borders(
+    kept: Sequence[KeptRowGroup], splits: Sequence[Sequence[FileRange]]
+) -> tuple[tuple[int, ...], ...]:
+    """Return where row groups begin inside each share of :func:`cut`, in rows of that share."""
+    begins = list(accumulate(item.row_group.rows for item in kept))
+    found = []
+    before = 0
+    for split in splits:
+        after = before + sum(file.last_row - file.first_row for file in split)
+        low, high = bisect_right(begins, before), bisect_left(begins, after)
+        found.append(tuple(at - before for at in begins[low:high]))
+        before = after
+    return tuple(found)
 
 
 def whole_row_groups(share: Sequence[KeptRowGroup]) -> tuple[FileRange, ...]:

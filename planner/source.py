@@ -15,6 +15,7 @@ import msgspec
 from starling_py.operators.quoting import identifier
 from starling_py.planner.errors import SqlSyntaxError, Unsupported
 from starling_py.planner.pointing import pointed, syntax_error
+from starling_py.planner.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +26,22 @@ _FILE_FUNCTIONS = frozenset(("read_parquet", "parquet_scan"))
 _SYSTEM_SCHEMAS = frozenset(("information_schema", "pg_catalog"))
 _SYSTEM_TABLES = frozenset(("sqlite_master", "sqlite_schema", "sqlite_temp_master"))
 _SYSTEM_FUNCTIONS = ("duckdb_", "pragma_")
+SESSION_FUNCTIONS = frozenset(
+    (
+        "current_connection_id",
+        "current_query",
+        "current_query_id",
+        "current_transaction_id",
+        "currval",
+        "nextval",
+        "setseed",
+        "setval",
+        "stats",
+        "txid_current",
+        "vector_type",
+    )
+)
+"""Functions whose answer depends on the session, or on how it keeps its vectors."""
 _TABLES_HINT = "`starling tables` lists the tables."
 VIRTUAL_COLUMNS = ("filename", "file_row_number")
 """Columns that DuckDB lets a Parquet scan name although ``*`` leaves them out."""
@@ -141,10 +158,7 @@ def _refusal(connection: duckdb.DuckDBPyConnection, text: str) -> Unsupported:
     kind = _kind(connection, text)
     if several and kind == "SELECT":
         return Unsupported("one statement at a time, please")
-    hint = "Starling answers SELECT, VALUES, FROM and WITH."
-    if kind == "EXPLAIN":
-        hint = "`starling explain` shows the plan of a statement."
-    return Unsupported(f"{kind} statements are not supported", hint=hint)
+    return refusal(kind)
 
 
 def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
@@ -175,6 +189,8 @@ class _Collector:
                 self._function(node)
             elif kind == "SELECT_NODE":
                 self._select(node)
+            elif kind == "FUNCTION":
+                _check_session(str(node.get("function_name", "")).lower())
             elif kind == "COLUMN_REF":
                 self._names.add(str(node["column_names"][-1]).lower())
             elif kind == "SHOW_REF" and not node.get("query"):
@@ -206,7 +222,7 @@ class _Collector:
 
     def _show(self, node: Mapping[str, Any]) -> None:
         name = str(node.get("table_name", "")).strip('"')
-        if node.get("show_type") in ("DESCRIBE", "SUMMARY") and name:
+        if node.get("show_type") in ("DESCRIBE", "SHOW", "SUMMARY") and name:
             self._tables[name] = None
             return
         raise Unsupported("SHOW is not supported", hint=_TABLES_HINT)
@@ -248,6 +264,15 @@ class _Collector:
                 if depth == 0:
                     return at + 1
         return len(data)
+
+
+def _check_session(name: str) -> None:
+    """Refuse a function that reads or changes what a session is: a query has many."""
+    if name == "setseed":
+        hint = "hash(column, 42) gives every row a number that is the same each time."
+        raise Unsupported("setseed() is not supported: tasks have no common random()", hint=hint)
+    if name in SESSION_FUNCTIONS:
+        raise Unsupported(f"{name}() is not supported: a query runs in many sessions")
 
 
 def _from_names(node: object) -> frozenset[str]:

@@ -14,19 +14,26 @@ from starling_py.operators.quoting import identifier
 from starling_py.planner.algebra import (
     Condition,
     CteRead,
+    DistinctOn,
     Filter,
     Group,
+    GroupingSets,
     Join,
     JoinKind,
     Limit,
     Node,
     Project,
+    Recursive,
+    Sample,
     Scan,
     SetKind,
     SetOperation,
     Sort,
     StageRead,
+    TableCall,
+    Unnest,
     Values,
+    Window,
     outputs,
 )
 from starling_py.planner.expressions import (
@@ -36,9 +43,10 @@ from starling_py.planner.expressions import (
     order_sql,
     sql,
 )
+from starling_py.planner.windowing import window_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Statement", "statement"]
 
@@ -69,6 +77,7 @@ class _Block:
     where: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
     distinct: bool = False
+    distinct_on: str = ""
     group_by: tuple[str, ...] = ()
     order: str = ""
     limit: str = ""
@@ -84,7 +93,10 @@ class _Block:
 
     def text(self, items: Iterable[str] = ()) -> str:
         shown = ", ".join(self.items or items) or "*"
-        parts = [f"SELECT {'DISTINCT ' if self.distinct else ''}{shown}", f"FROM {self.source}"]
+        distinct = "DISTINCT " if self.distinct else ""
+        if self.distinct_on:
+            distinct = f"DISTINCT ON ({self.distinct_on}) "
+        parts = [f"SELECT {distinct}{shown}", f"FROM {self.source}"]
         if self.where:
             parts.append("WHERE " + " AND ".join(self.where))
         if self.group_by:
@@ -108,6 +120,7 @@ def _names(columns: Iterable[Column]) -> tuple[str, ...]:
 class _Writer:
     def __init__(self) -> None:
         self.leaves: list[Scan | StageRead] = []
+        self._recursions: dict[int, tuple[Column, ...]] = {}
 
     def select(self, node: Node, *, exactly: bool) -> str:
         """Return a node as a SELECT; ``exactly`` lists its columns in their order."""
@@ -130,7 +143,11 @@ class _Writer:
             case Values():
                 return _Block(_values(node))
             case CteRead():
-                raise TypeError("a CTE that was not made into a stage")
+                return _Block(self._recursion(node))
+            case TableCall(text=text, columns=columns):
+                return _Block(f"{text} AS called({', '.join(_names(columns))})")
+            case Recursive():
+                return self._recursive(node)
             case Filter(input=input_, conditions=conditions):
                 below = self._block(input_)
                 if not below.takes_items or below.distinct:
@@ -143,6 +160,19 @@ class _Writer:
                 return replace(below, items=tuple(_as(sql(i.expression), i.name) for i in items))
             case Group():
                 return self._group(node)
+            case GroupingSets():
+                return self._grouping_sets(node)
+            case Window(input=input_, calls=calls):
+                made = (_as(window_sql(call), name) for name, call in calls)
+                return self._with_items(input_, made)
+            case Unnest(input=input_, lists=lists):
+                values = (_as(f"unnest({sql(made)})", column.name) for column, made in lists)
+                return self._with_items(input_, values)
+            case Sample():
+                return _Block(f"{self._relation(node.input)} TABLESAMPLE {_sample(node)}")
+            case DistinctOn(input=input_, keys=keys, order=order):
+                below = self._with_items(input_, ())
+                return replace(below, distinct_on=", ".join(_names(keys)), order=order_sql(order))
             case Sort(input=input_, keys=keys):
                 below = self._block(input_)
                 if below.order or below.limit or below.items:
@@ -153,6 +183,7 @@ class _Writer:
                 if below.limit:
                     below = self._nested(below)
                 text = "" if count is None else f"LIMIT {count}"
+                text = text if node.percent is None else f"LIMIT {node.percent!r} PERCENT"
                 return replace(below, limit=f"{text} OFFSET {offset}".strip() if offset else text)
             case Join():
                 return self._join(node)
@@ -176,6 +207,47 @@ class _Writer:
         calls = tuple(_as(aggregate_sql(call), name) for name, call in node.aggregates)
         return replace(below, items=keys + calls, group_by=keys)
 
+    def _with_items(self, input_: Node, more: Iterable[str]) -> _Block:
+        """Return all columns of a node and more items."""
+        below = self._block(input_)
+        if not below.takes_items:
+            below = self._nested(below)
+        return replace(below, items=(*_names(outputs(input_)), *more))
+
+    def _grouping_sets(self, node: GroupingSets) -> _Block:
+        below = self._block(node.input)
+        if not below.takes_items:
+            below = self._nested(below)
+        names = [identifier(key.name) for _, key in node.keys]
+
+        def listed(positions: tuple[int, ...]) -> str:
+            return f"({', '.join(names[at] for at in positions)})"
+
+        items = [_as(name, out) for name, (out, _) in zip(names, node.keys, strict=True)]
+        items += [_as(aggregate_sql(call), name) for name, call in node.aggregates]
+        items += [_as(f"grouping{listed(of)}", name) for name, of in node.groupings]
+        sets = f"GROUPING SETS ({', '.join(map(listed, node.sets))})"
+        return replace(below, items=tuple(items), group_by=(sets,))
+
+    def _recursive(self, node: Recursive) -> _Block:
+        self._recursions[node.cte] = node.columns
+        name = f"recursion_{node.cte}"
+        columns = ", ".join(_names(node.columns))
+        anchor = _indented(self.select(node.anchor, exactly=True))
+        step = _indented(self.select(node.step, exactly=True))
+        union = f"UNION{' ALL' if node.all else ''}"
+        body = _indented(f"({anchor})\n{union} ({step})")
+        text = f"WITH RECURSIVE {name}({columns}) AS ({body})\nSELECT {columns} FROM {name}"
+        return _Block(f"({_indented(text)})")
+
+    def _recursion(self, node: CteRead) -> str:
+        columns = self._recursions.get(node.cte)
+        if columns is None:
+            raise TypeError("a CTE that was not made into a stage")
+        pairs = zip(_names(columns), _names(node.columns), strict=True)
+        items = ", ".join(f"{old} AS {new}" for old, new in pairs)
+        return f"(SELECT {items} FROM recursion_{node.cte})"
+
     def _join(self, node: Join) -> _Block:
         match node.kind:
             case JoinKind.MARK:
@@ -186,9 +258,12 @@ class _Writer:
         source = left.source if left.is_relation else "(" + _indented(left.text()) + ")"
         right = self._relation(node.right)
         conditions = [*map(_condition, node.conditions), *map(sql, node.residual)]
+        if node.kind is JoinKind.POSITIONAL:
+            return _Block(f"{source}\nPOSITIONAL JOIN {right}", joined=True)
         if not conditions and node.kind is JoinKind.INNER:
             return _Block(f"{source}\nCROSS JOIN {right}", joined=True)
         word = "JOIN" if node.kind is JoinKind.INNER else f"{node.kind} JOIN"
+        word = f"ASOF {word}" if node.asof else word
         on = " AND ".join(conditions) or "true"
         return _Block(f"{source}\n{word} {right} ON {on}", joined=True)
 
@@ -197,13 +272,15 @@ class _Writer:
         left = self._relation(node.left)
         compared = [c for c in node.conditions if not c.matches_nulls]
         correlated = [_condition(c) for c in node.conditions if c.matches_nulls]
+        correlated += map(sql, node.residual)
         right = self._relation(node.right)
         where = "\nWHERE " + " AND ".join(correlated) if correlated else ""
         if compared:
-            (only,) = compared
-            inner = _indented(f"SELECT {sql(only.right)}\nFROM {right}{where}")
-            operator = "IN" if only.operator == "=" else f"{only.operator} ANY"
-            value = f"({sql(only.left)} {operator} ({inner}))"
+            keys = [", ".join(map(sql, side)) for side in _sides(compared)]
+            inner = _indented(f"SELECT {keys[1]}\nFROM {right}{where}")
+            several = len(compared) > 1
+            operator = "IN" if compared[0].operator == "=" else f"{compared[0].operator} ANY"
+            value = f"({f'({keys[0]})' if several else keys[0]} {operator} ({inner}))"
         else:
             inner = _indented(f"SELECT 1\nFROM {right}{where}")
             value = f"EXISTS ({inner})"
@@ -226,6 +303,15 @@ class _Writer:
         names = ", ".join(_names(node.columns))
         body = f"\n{word} ".join(members)
         return _Block(f"({_indented(body)}) AS several({names})")
+
+
+def _sides(conditions: Sequence[Condition]) -> tuple[list[Expression], list[Expression]]:
+    return [c.left for c in conditions], [c.right for c in conditions]
+
+
+def _sample(node: Sample) -> str:
+    seed = "" if node.seed is None else f" REPEATABLE ({node.seed})"
+    return f"{node.method}({node.amount} {'PERCENT' if node.percent else 'ROWS'}){seed}"
 
 
 def _condition(condition: Condition) -> str:

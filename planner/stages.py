@@ -21,23 +21,31 @@ from starling_py.operators.task import (
     SinglePartition,
 )
 from starling_py.planner.algebra import (
+    DistinctOn,
     Group,
+    GroupingSets,
     Join,
     Limit,
     Node,
+    Recursive,
+    Sample,
     Scan,
     SetOperation,
     Sort,
     StageRead,
+    TableCall,
+    Unnest,
+    Window,
     walk,
 )
 from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.expressions import Column
+from starling_py.planner.fragments import Spread
 from starling_py.planner.remote import Fetch, fetch_estimate, on_s3
-from starling_py.planner.sizing import Sizing, cut, whole_row_groups
+from starling_py.planner.sizing import Sizing, borders, cut, whole_row_groups
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
-from starling_py.planner.tables import ColumnSource, Table, TableColumn
+from starling_py.planner.tables import ColumnSource, TableColumn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +53,7 @@ if TYPE_CHECKING:
     from starling_py.planner.footers import Footers
     from starling_py.planner.fragments import Draft
 
-__all__ = ["freeze", "input_columns", "scan_column", "whole_statement"]
+__all__ = ["freeze", "input_columns", "scan_column", "scan_read"]
 
 
 def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[Stage, ...]:
@@ -70,8 +78,10 @@ def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[S
                 tasks=draft.fragment.tasks,
                 threads=sizing.threads(draft.fragment.tasks),
                 estimate=Estimate(rows=relation.rows, bytes=relation.bytes),
+                fallback=draft.fragment.alone,
                 composed=True,
                 keeps_join_order=estimator.knows_better(draft.fragment.node),
+                divisible=draft.fragment.spread in (Spread.SPLIT, Spread.HASHED),
             )
         )
     return tuple(stages)
@@ -92,53 +102,6 @@ def scan_column(name: str, column: TableColumn) -> ScanColumn:
     return ScanColumn(name, column.type, source, column.field)
 
 
-def whole_statement(
-    text: str,
-    columns: Sequence[InputColumn],
-    tables: Sequence[tuple[str, Table]],
-    relation: Estimate,
-    footers: Footers,
-    sizing: Sizing,
-    reason: str,
-    scans: Sequence[Scan] = (),
-) -> Stage:
-    """Return the one stage that runs a statement as it is, on one worker with all its cores.
-
-    Parameters
-    ----------
-    tables
-        Names that the statement uses, and what they are.
-    reason
-        Why nothing was distributed, or empty where one task is simply best.
-    scans
-        What it reads of the tables, where that is known.
-    """
-    reads = tuple(
-        _scan_read(
-            name,
-            Scan(table, ()),
-            tuple(scan_column(column.name, column) for column in table.columns),
-            1,
-            footers,
-            sizing,
-            _fetched(table, scans, footers),
-        )
-        for name, table in tables
-    )
-    return Stage(
-        id=0,
-        label="whole statement",
-        statement=text,
-        columns=tuple(columns),
-        inputs=reads,
-        outputs=(SinglePartition(),),
-        tasks=1,
-        threads=sizing.options.cores,
-        estimate=relation,
-        fallback=reason,
-    )
-
-
 def _input(
     name: str, leaf: Scan | StageRead, tasks: int, footers: Footers, sizing: Sizing
 ) -> StageInput:
@@ -147,23 +110,14 @@ def _input(
             name, leaf.stage, leaf.output, leaf.delivery, input_columns(leaf.columns)
         )
     columns = tuple(scan_column(item.name, item.column) for item in leaf.scanned)
-    return _scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)
-
-
-def _fetched(table: Table, scans: Sequence[Scan], footers: Footers) -> list[Fetch]:
-    """Return what a whole statement fetches of a table: everything, where nobody knows better."""
-    if not scans:
-        everything = Scan(table, ())
-        return [fetch_estimate(everything, footers.kept(everything), whole=True)]
-    own = [scan for scan in scans if scan.table.name == table.name]
-    return [fetch_estimate(scan, footers.kept(scan)) for scan in own] or [Fetch(0.0, 0.0)]
+    return scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)
 
 
 def _with_constants(file: FileRange, wanted: list[int]) -> FileRange:
     return msgspec.structs.replace(file, constants=tuple(file.constants[at] for at in wanted))
 
 
-def _scan_read(
+def scan_read(
     name: str,
     scan: Scan,
     columns: tuple[ScanColumn, ...],
@@ -172,15 +126,21 @@ def _scan_read(
     sizing: Sizing,
     fetched: Sequence[Fetch] = (),
 ) -> ScanRead:
+    """Return the read of a scan's share by each of ``tasks`` tasks, as the relation ``name``.
+
+    ``fetched`` is what it fetches, where that is not what the scan says.
+    """
     total = sum(len(file.row_groups) for file in scan.table.files)
     kept = footers.kept(scan)
     if scan.cut is None:
         # Two tasks that share a row group on S3 would both fetch all of it.
         within = sizing.options.tasks is not None and not on_s3(scan.table)
         splits = cut(kept, tasks, within_row_groups=within)
+        begins = borders(kept, splits)
         conditions: tuple[str, ...] = ()
     else:
         shares = share_of_ranges(scan, scan.cut, kept)
+        begins = ()
         splits = tuple(whole_row_groups(share.row_groups) for share in shares)
         conditions = tuple(share.condition for share in shares)
     # Constants of columns that are not read are not carried.
@@ -202,6 +162,7 @@ def _scan_read(
         total,
         total - len(kept),
         conditions,
+        begins,
         bytes=sum(fetch.bytes for fetch in fetched),
         gets=sum(fetch.gets for fetch in fetched),
     )
@@ -259,6 +220,20 @@ def _label(node: Node) -> str:
                 words.append(f"{kind.lower()} join")
             case Group(aggregates=calls, keys=keys):
                 words.append(("aggregate" if calls else "distinct") if keys else "total")
+            case Window():
+                words.append("window")
+            case GroupingSets():
+                words.append("aggregate")
+            case DistinctOn():
+                words.append("distinct on")
+            case Unnest():
+                words.append("unnest")
+            case Sample():
+                words.append("sample")
+            case Recursive():
+                words.append("recursion")
+            case TableCall(text=text):
+                words.append(text.partition("(")[0])
             case Sort():
                 words.append("sort")
             case Limit():

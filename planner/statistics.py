@@ -1,63 +1,62 @@
 """Cardinalities out of Parquet footers: rows, distinct values, ranges and whether NULLs occur.
 
 Everything here is an estimate, except that a column said to be free of NULLs is: its footers say
-so for every row group. The guesses (selectivities without statistics) are in one place, below.
+so for every row group. The guesses (selectivities without
+statistics) are in :mod:`starling_py.planner.selectivity`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
     CteRead,
+    DistinctOn,
     Filter,
     Group,
+    GroupingSets,
     Join,
     JoinKind,
     Limit,
     Node,
     Project,
+    Recursive,
+    Sample,
     Scan,
     SetKind,
     SetOperation,
     Sort,
     StageRead,
+    TableCall,
+    Unnest,
     Values,
+    Window,
     outputs,
 )
-from starling_py.planner.expressions import Call, Cast, Column, Expression, Literal
-from starling_py.planner.footers import ColumnFacts, Footers, number
+from starling_py.planner.expressions import Case, Column, Expression, Literal
+from starling_py.planner.selectivity import (
+    GUESS,
+    Relation,
+    behind,
+    facts_of,
+    filtered,
+    scaled,
+    unknown,
+)
 from starling_py.planner.tables import ColumnSource
-from starling_py.planner.types import estimated_width
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from starling_py.planner.footers import Footers
 
 __all__ = ["Estimator", "Relation"]
 
-_GUESS = 0.3
-_GUESS_EQUAL = 0.05
-_GUESS_LIKE = 0.1
-_GUESS_NULL = 0.05
-_GUESS_STRING_RANGE = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """Expected rows, and facts by column name."""
-
-    rows: float
-    columns: Mapping[str, ColumnFacts]
-
-    @property
-    def bytes(self) -> float:
-        return self.rows * sum(facts.width for facts in self.columns.values())
-
-
-def _unknown(column: Column, rows: float) -> ColumnFacts:
-    return ColumnFacts(max(rows, 1.0), None, None, True, rows, estimated_width(column.type))
+_GUESS_VALUES = 4.0
+_GUESS_STEPS = 10.0
+_GUESS_ROWS = 1000.0
 
 
 class Estimator:
@@ -102,7 +101,10 @@ class Estimator:
                 return _renamed(*self._stage_reads(node), columns)
             case Values(columns=columns, rows=rows):
                 count = float(len(rows))
-                return Relation(count, {c.name: _unknown(c, count) for c in columns})
+                return Relation(count, {c.name: unknown(c, count) for c in columns})
+            case CteRead(cte=cte, columns=columns) if cte not in self._ctes:
+                # The rows of the last step of a recursion.
+                return _guessed(columns)
             case CteRead(cte=cte, columns=columns):
                 definition = self._ctes[cte]
                 return _renamed(self.estimate(definition), outputs(definition), columns)
@@ -112,18 +114,41 @@ class Estimator:
                 below = self.estimate(input_)
                 facts = {}
                 for item in items:
-                    column = _behind(item.expression)
+                    column = behind(_chosen(item.expression))
                     known = below.columns.get(column.name) if column else None
-                    facts[item.name] = known or _unknown(item.column, below.rows)
+                    facts[item.name] = known or unknown(item.column, below.rows)
                 return Relation(below.rows, facts)
             case Join():
                 return self.join(node, self.estimate(node.left), self.estimate(node.right))
             case Group():
                 return self._group(node)
+            case Window(input=input_):
+                return self._with_more(node, self.estimate(input_), 1.0)
+            case Unnest(input=input_):
+                return self._with_more(node, self.estimate(input_), _GUESS_VALUES)
+            case Sample(input=input_, amount=amount, percent=percent):
+                below = self.estimate(input_)
+                size = float(amount)
+                return scaled(below, below.rows * size / 100 if percent else min(below.rows, size))
+            case DistinctOn(input=input_, keys=keys):
+                below = self.estimate(input_)
+                return scaled(below, _groups([key.name for key in keys], below))
+            case GroupingSets(input=input_, keys=keys, sets=sets):
+                below = self.estimate(input_)
+                groups = sum(_groups([keys[at][1].name for at in one], below) for one in sets)
+                by = {name: below.columns[key.name] for name, key in keys}
+                return self._with_more(node, scaled(Relation(below.rows, by), groups), 1.0)
+            case TableCall(columns=columns):
+                return _guessed(columns)
+            case Recursive(anchor=anchor, columns=columns):
+                most = self.estimate(anchor).rows * _GUESS_STEPS
+                return Relation(most, {c.name: unknown(c, most) for c in columns})
             case Sort(input=input_):
                 return self.estimate(input_)
             case Limit(input=input_, count=count):
                 below = self.estimate(input_)
+                if node.percent is not None:
+                    return scaled(below, below.rows * node.percent / 100)
                 return below if count is None else scaled(below, min(below.rows, float(count)))
             case SetOperation():
                 return self._set_operation(node)
@@ -137,7 +162,7 @@ class Estimator:
             if item.column.source is not ColumnSource.FILE or item.column.field == "rowid":
                 values = {file.hive for file in table.files}
                 distinct = max(1.0, float(len(values)))
-                facts[item.name] = replace(_unknown(column, rows), distinct=distinct)
+                facts[item.name] = replace(unknown(column, rows), distinct=distinct)
                 continue
             facts[item.name] = self._footers.column(node.table, item.column.name, column.type)
         return filtered(Relation(rows, facts), node.conditions)
@@ -158,7 +183,7 @@ class Estimator:
             ]
             domain = min(math.prod(domains), min(max(side) for side in sides))
             selectivity /= max(domain, 1.0)
-        selectivity *= _GUESS ** (len(node.conditions) - len(equal) + len(node.residual))
+        selectivity *= GUESS ** (len(node.conditions) - len(equal) + len(node.residual))
         matched = left.rows * right.rows * selectivity
         return self._joined(node, left, right, matched)
 
@@ -166,13 +191,13 @@ class Estimator:
         match node.kind:
             case JoinKind.SEMI | JoinKind.ANTI:
                 share = min(1.0, self._share_of_left(node, left, right))
-                share *= _GUESS ** (0.3 * len(node.residual))
+                share *= GUESS ** (0.3 * len(node.residual))
                 if node.kind is JoinKind.ANTI:
                     share = max(1.0 - share, 0.1)
                 return scaled(left, left.rows * share)
             case JoinKind.MARK:
                 column = Column(node.mark, "BOOLEAN")
-                return Relation(left.rows, {**left.columns, node.mark: _unknown(column, 3.0)})
+                return Relation(left.rows, {**left.columns, node.mark: unknown(column, 3.0)})
             case JoinKind.INNER:
                 rows = matched
             case JoinKind.LEFT:
@@ -183,6 +208,8 @@ class Estimator:
                 rows = max(left.rows + right.rows * 0.5, matched)
             case JoinKind.SINGLE:
                 rows = left.rows
+            case JoinKind.POSITIONAL:
+                rows = max(left.rows, right.rows)
         a = scaled(left, rows).columns
         b = scaled(right, rows).columns
         if node.kind in (JoinKind.LEFT, JoinKind.FULL, JoinKind.SINGLE):
@@ -195,7 +222,7 @@ class Estimator:
         """Return which part of the left rows finds a match: distinct keys right by left."""
         equal = [c for c in node.conditions if c.equates]
         if not equal:
-            return _GUESS
+            return GUESS
         domain = min(
             math.prod(facts_of(c.left, left).distinct_origin for c in equal),
             max(facts_of(c.left, left).origin for c in equal),
@@ -205,139 +232,52 @@ class Estimator:
 
     def _group(self, node: Group) -> Relation:
         below = self.estimate(node.input)
-        if not node.keys:
-            rows = 1.0
-        else:
-            rows = 1.0
-            for key in node.keys:
-                rows *= below.columns[key.name].distinct
-            # Keys are seldom independent: take a root of what goes beyond the rows.
-            rows = max(1.0, min(rows, below.rows * 0.9 if len(node.keys) > 1 else below.rows))
+        rows = _groups([key.name for key in node.keys], below)
         facts = {key.name: below.columns[key.name] for key in node.keys}
         for name, call in node.aggregates:
-            facts[name] = _unknown(Column(name, call.type), rows)
+            facts[name] = unknown(Column(name, call.type), rows)
         return scaled(Relation(below.rows, facts), rows)
+
+    def _with_more(self, node: Node, below: Relation, times: float) -> Relation:
+        """Return the facts of ``below`` and, for the other columns of a node, that there are some.
+
+        ``times`` is by how much it has more rows.
+        """
+        rows = below.rows * times
+        facts = {
+            column.name: below.columns.get(column.name) or unknown(column, rows)
+            for column in outputs(node)
+        }
+        return Relation(rows, facts)
 
     def _set_operation(self, node: SetOperation) -> Relation:
         relations = [self.estimate(child) for child in node.inputs]
         rows = [relation.rows for relation in relations]
         total = sum(rows) if node.kind is SetKind.UNION else rows[0]
-        return Relation(total, {c.name: _unknown(c, total) for c in node.columns})
+        return Relation(total, {c.name: unknown(c, total) for c in node.columns})
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyFacts:
-    distinct: float
-    distinct_origin: float
-    origin: float
+def _groups(keys: Sequence[str], below: Relation) -> float:
+    """Return the expected number of groups by some columns."""
+    if not keys:
+        return 1.0
+    rows = math.prod(below.columns[key].distinct for key in keys)
+    # Keys are seldom independent: take a root of what goes beyond the rows.
+    return max(1.0, min(rows, below.rows * 0.9 if len(keys) > 1 else below.rows))
 
 
-def facts_of(expression: Expression, relation: Relation) -> _KeyFacts:
-    """Return what is known of a key expression; a cast column counts as the column."""
-    column = _behind(expression)
-    facts = relation.columns.get(column.name) if column else None
-    if facts is None:
-        return _KeyFacts(relation.rows, relation.rows, relation.rows)
-    whole = facts.origin
-    if facts.low is not None and facts.high is not None:
-        whole = min(whole, facts.high - facts.low + 1.0)
-    return _KeyFacts(facts.distinct, max(facts.distinct, min(whole, facts.origin)), facts.origin)
+def _guessed(columns: Sequence[Column]) -> Relation:
+    return Relation(_GUESS_ROWS, {c.name: unknown(c, _GUESS_ROWS) for c in columns})
 
 
-def _behind(expression: Expression) -> Column | None:
-    while isinstance(expression, Cast):
-        expression = expression.argument
-    return expression if isinstance(expression, Column) else None
+def _chosen(expression: Expression) -> Expression:
+    """Return the value of CASE WHEN … THEN value END, which has no others but NULL."""
+    match expression:
+        case Case(branches=((_, value),), otherwise=Literal(type='"NULL"')):
+            return value
+    return expression
 
 
 def _renamed(relation: Relation, old: tuple[Column, ...], new: tuple[Column, ...]) -> Relation:
     names = {a.name: b.name for a, b in zip(old, new, strict=True)}
     return Relation(relation.rows, {names[a.name]: relation.columns[a.name] for a in old})
-
-
-def scaled(relation: Relation, rows: float) -> Relation:
-    """Return the relation with another number of rows, and no more distinct values than that."""
-    most = max(rows, 1.0)
-    return Relation(
-        rows,
-        {
-            name: facts if facts.distinct <= most else replace(facts, distinct=most)
-            for name, facts in relation.columns.items()
-        },
-    )
-
-
-def filtered(relation: Relation, conditions: tuple[Expression, ...]) -> Relation:
-    """Return the relation behind a filter; ranges on one column narrow it together."""
-    share = 1.0
-    columns = dict(relation.columns)
-    for condition in conditions:
-        share *= _narrow(condition, columns)
-    return scaled(Relation(relation.rows, columns), relation.rows * share)
-
-
-def _narrow(condition: Expression, columns: dict[str, ColumnFacts]) -> float:
-    """Return a condition's selectivity, and note in ``columns`` what it leaves."""
-    match condition:
-        case Call(name="AND", arguments=parts):
-            return math.prod(_narrow(part, columns) for part in parts)
-        case Call(name="OR", arguments=parts):
-            missed = math.prod(1.0 - _narrow(part, dict(columns)) for part in parts)
-            return 1.0 - missed
-        case Call(name="NOT", arguments=(part,)):
-            return max(0.05, 1.0 - _narrow(part, dict(columns)))
-        case Call(name="IS NULL"):
-            return _GUESS_NULL
-        case Call(name="IS NOT NULL"):
-            return 1.0
-        case Call(name="=", arguments=(side, Literal())):
-            facts = _facts(side, columns)
-            if facts is None:
-                return _GUESS_EQUAL
-            column = _behind(side)
-            if column is not None:
-                columns[column.name] = replace(facts, distinct=1.0)
-            return 1.0 / max(facts.distinct, 1.0)
-        case Call(name="IN", arguments=(side, *values)):
-            facts = _facts(side, columns)
-            return min(1.0, len(values) * (_GUESS_EQUAL if facts is None else 1 / facts.distinct))
-        case Call(name="<" | "<=" | ">" | ">=" as operator, arguments=(side, Literal() as value)):
-            return _range(operator, side, value, columns)
-        case Call(name="<>"):
-            return 0.9
-        case Call(name="~~" | "~~*" | '"contains"' | '"prefix"' | '"suffix"' | '"like_escape"'):
-            return _GUESS_LIKE
-        case Call(name="!~~" | "!~~*"):
-            return 1.0 - _GUESS_LIKE
-        case Literal(sql="true"):
-            return 1.0
-    return _GUESS
-
-
-def _facts(side: Expression, columns: Mapping[str, ColumnFacts]) -> ColumnFacts | None:
-    column = _behind(side)
-    return columns.get(column.name) if column else None
-
-
-def _range(
-    operator: str, side: Expression, value: Literal, columns: dict[str, ColumnFacts]
-) -> float:
-    facts = _facts(side, columns)
-    bound = number(value.value)
-    if facts is None:
-        return _GUESS
-    if bound is None or facts.low is None or facts.high is None:
-        return _GUESS_STRING_RANGE if value.type == "VARCHAR" else _GUESS
-    span = facts.high - facts.low
-    low, high = facts.low, facts.high
-    if operator in ("<", "<="):
-        high = min(high, bound)
-    else:
-        low = max(low, bound)
-    share = max(0.0, high - low) / span if span > 0 else float(high >= low)
-    share = min(1.0, max(share, 1.0 / max(facts.distinct, 1.0)))
-    column = _behind(side)
-    if column is not None:
-        left = max(1.0, facts.distinct * share)
-        columns[column.name] = replace(facts, low=low, high=max(low, high), distinct=left)
-    return share

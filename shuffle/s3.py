@@ -178,6 +178,15 @@ class S3Store:
     def put_if_absent(self, key: str, parts: Sequence[Buffer]) -> None:
         self._lease.run(self._client.put(self._full(key), parts, create=True))
 
+    def copy_all(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Copy objects within the bucket, first keys to second ones, without fetching them."""
+        full = [(self._full(source), self._full(target)) for source, target in pairs]
+
+        def copy(number: int) -> Awaitable[None]:
+            return self._client.copy(*full[number])
+
+        self._lease.run(all_of(len(full), copy, self._options.parallel_reads))
+
     def head(self, key: str) -> ObjectInfo:
         full = self._full(key)
         try:

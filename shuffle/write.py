@@ -101,9 +101,9 @@ def _put_copy(store: ObjectStore, key: str, encoded: EncodedObject) -> None:
         store.put_if_absent(copy_key(key), encoded.parts)
     except ObjectExists:
         return
-    except StoreError:
-        # Readers that miss the copy take the object itself.
-        logging.getLogger(__name__).warning("%s has no copy", key, exc_info=True)
+    except StoreError as error:
+        # Readers that miss the copy take the object itself. A traceback would name the bucket.
+        logging.getLogger(__name__).warning("%s has no copy (%s)", key, error.code)
 
 
 def _entries(partitions: Sequence[pa.Table]) -> tuple[PartitionEntry, ...]:

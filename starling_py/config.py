@@ -39,7 +39,6 @@ class Config:
     shuffled data and all workers together. ``scratch`` is the URL under which tasks leave on S3
     what they hand to one another, or ``None`` for this machine. With the target ``"lambda"`` tasks
     run in ``function``; ``cores`` and ``memory`` are then this machine's and of no use to them.
-    ``prices`` are those that runs are priced with.
     """
 
     tasks: int | None
@@ -52,6 +51,7 @@ class Config:
     doublewrite: bool = False
     target: Target = "local"
     function: str = FUNCTION
+    stage_workers: int | None = None
     prices: Prices = field(default_factory=Prices)
 
 
@@ -66,6 +66,7 @@ def resolve(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
     prices: Prices | str | os.PathLike[str] | None = None,
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
@@ -75,7 +76,11 @@ def resolve(
     UsageError
         For a number that is out of range, an unknown isolation or a size that is none.
     """
-    for name, number, most in (("tasks", tasks, MOST_TASKS), ("workers", workers, MOST_WORKERS)):
+    for name, number, most in (
+        ("tasks", tasks, MOST_TASKS),
+        ("workers", workers, MOST_WORKERS),
+        ("stage_workers", stage_workers, MOST_WORKERS),
+    ):
         if number is None:
             continue
         if not isinstance(number, int) or isinstance(number, bool):
@@ -114,6 +119,7 @@ def resolve(
         doublewrite=doublewrite,
         target=cast("Target", target),
         function=function or FUNCTION,
+        stage_workers=stage_workers,
         prices=prices if isinstance(prices, Prices) else load_prices(prices),
     )
 

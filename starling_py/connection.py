@@ -40,6 +40,7 @@ def connect(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
     prices: Prices | str | os.PathLike[str] | None = None,
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
@@ -73,7 +74,9 @@ def connect(
     target
         ``"local"`` runs tasks on this machine, ``"lambda"`` in a function on AWS Lambda.
     function
-        The name or ARN of that function; by default ``starling``.
+        The name or ARN of that function; by default ``starling-worker``.
+    stage_workers
+        How many tasks of one stage run at once; by default as many as of all stages.
     prices
         What requests and seconds cost, or a TOML or JSON file that says so; by default what the
         environment variable STARLING_PRICES names, or what is built in.
@@ -97,6 +100,7 @@ def connect(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
         prices=prices,
     )
     access = S3Access(s3)
@@ -143,7 +147,9 @@ class Connection:
 
     def explain(self, sql: str) -> StagePlan:
         """Return the plan of a statement, without running it."""
-        return self._session.plan(sql)
+        from starling_py.statements import plan_statement
+
+        return plan_statement(self._session, sql, self._session.read(sql))
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""

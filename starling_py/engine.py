@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from starling_py.access import S3Access
-from starling_py.coordinator.driver import Answer, Driver
+from starling_py.coordinator.driver import Driver
 from starling_py.coordinator.machine import available_cores, default_memory
 from starling_py.coordinator.scratch import Scratch, sweep
 from starling_py.coordinator.transport import Transport
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from starling_py.coordinator.answers import Answer
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import StagePlan
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from starling_py.shuffle.meter import RequestCounts
     from starling_py.shuffle.objects import ObjectStore
 
-__all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult"]
+__all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult", "run_result"]
 
 _T = TypeVar("_T")
 _STOP_SECONDS = 60.0
@@ -57,6 +58,8 @@ class EngineOptions:
     ----------
     workers
         How many tasks run at once.
+    stage_workers
+        How many of them may be of one stage; by default all.
     isolation
         ``"thread"`` runs them in this process, ``"process"`` in a process each.
     memory
@@ -96,6 +99,7 @@ class EngineOptions:
     payload: int = PAYLOAD_BYTES
     doublewrite: bool = False
     function: FunctionClient | None = None
+    stage_workers: int | None = None
 
     @property
     def transport(self) -> Transport:
@@ -208,6 +212,8 @@ class _Parts:
             max_attempts=self._options.attempts,
             attempt_seconds=self._options.attempt_seconds,
             transport=self._options.transport,
+            divides=self._options.function is not None,
+            stage_slots=self._options.stage_workers,
         )
         running: Future[tuple[Answer, float]] | None = None
         try:
@@ -219,7 +225,7 @@ class _Parts:
                 loop.call(driver.cancel)
                 wait([running], _STOP_SECONDS)
             raise
-        return _result(plan, answer, seconds)
+        return run_result(plan, answer, seconds)
 
     async def _drive(self, driver: Driver) -> tuple[Answer, float]:
         loop = asyncio.get_running_loop()
@@ -341,7 +347,8 @@ def _invoker(options: EngineOptions, scratch: Path) -> Invoker:
     )
 
 
-def _result(plan: StagePlan, answer: Answer, seconds: float) -> RunResult:
+def run_result(plan: StagePlan, answer: Answer, seconds: float) -> RunResult:
+    """Return an answer with what it cost."""
     reports = tuple(report for stage in plan.stages for report in answer.reports[stage.id])
     last = plan.stages[-1].id
     shuffled = [
@@ -361,7 +368,7 @@ def _result(plan: StagePlan, answer: Answer, seconds: float) -> RunResult:
             seconds=seconds,
             cpu_seconds=sum(report.metrics.cpu_seconds for report in reports),
             peak_rss=peaks,
-            attempts=answer.attempts,
+            attempts=answer.attempts or tuple(report.metrics for report in reports),
         ),
         reports,
     )

@@ -7,6 +7,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     ├── DataError                the files of a table          (DatabaseError)
     │   ├── NoFiles              a path or pattern that matches no file
     │   ├── EmptyTable           a table's folder without Parquet files
+    │   ├── IncompleteTable      a table that is being written, or was damaged
     │   ├── AmbiguousTable       two sources of one table name
     │   ├── AccessDenied
     │   ├── UnreadableFile
@@ -21,6 +22,7 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── UnknownTable         with the nearest name
     │   ├── UnknownColumn        with the candidates
     │   ├── BindError            anything else that DuckDB's binder says
+    │   ├── TableExists          a new table of a name that is taken
     │   └── Unsupported          refused by name               (NotSupportedError)
     ├── TaskError                the run                       (OperationalError)
     │   ├── TaskFailed           the statement failed on its data
@@ -39,6 +41,10 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── FunctionThrottled    too many calls at once, for too long
     │   ├── FunctionUnavailable  no useful answer, however often it was called
     │   └── BadInvocation        a call that no client of its version makes
+    ├── DetachedError            a query that runs by itself   (OperationalError)
+    │   ├── QueryUnknown         no such query below this scratch
+    │   ├── QueryRunning         it has not ended yet
+    │   └── CoordinatorLost      its coordinators end, and it gets no further
     ├── DeployError              workers come and go           (OperationalError)
     │   ├── WheelsMissing        no wheels for the function's platform
     │   ├── BundleTooLarge       more than a function may have
@@ -75,6 +81,7 @@ from starling_py.catalog.errors import (
     EmptyTable,
     EncryptedFile,
     HiveMismatch,
+    IncompleteTable,
     NoFiles,
     NotParquet,
     OutputError,
@@ -93,6 +100,12 @@ from starling_py.deploy.errors import (
     StackFailed,
     WheelsMissing,
 )
+from starling_py.detached.errors import (
+    CoordinatorLost,
+    DetachedError,
+    QueryRunning,
+    QueryUnknown,
+)
 from starling_py.operators.errors import (
     BadParquet,
     Cancelled,
@@ -107,6 +120,7 @@ from starling_py.planner.errors import (
     BindError,
     SqlError,
     SqlSyntaxError,
+    TableExists,
     UnknownColumn,
     UnknownTable,
     Unsupported,
@@ -163,6 +177,7 @@ __all__ = [
     "BundleTooLarge",
     "Cancelled",
     "ClockSkew",
+    "CoordinatorLost",
     "CorruptObject",
     "CredentialsExpired",
     "CredentialsMissing",
@@ -170,6 +185,7 @@ __all__ = [
     "DatabaseError",
     "DeployDenied",
     "DeployError",
+    "DetachedError",
     "EmptyTable",
     "EncryptedFile",
     "Error",
@@ -185,6 +201,7 @@ __all__ = [
     "FunctionTooSmall",
     "FunctionUnavailable",
     "HiveMismatch",
+    "IncompleteTable",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
@@ -200,6 +217,8 @@ __all__ = [
     "OutOfMemory",
     "OutputError",
     "ProgrammingError",
+    "QueryRunning",
+    "QueryUnknown",
     "SchemaMismatch",
     "SqlError",
     "SqlSyntaxError",
@@ -210,6 +229,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "TableExists",
     "TaskError",
     "TaskFailed",
     "TaskTimedOut",

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Leftover",
     "check_bucket",
+    "is_query_id",
     "leftovers",
     "new_query_id",
+    "query_started",
     "scratch_location",
     "split_scratch",
 ]
@@ -41,6 +43,11 @@ def new_query_id(random: str) -> str:
         Eight hexadecimal characters that no other query has.
     """
     return f"{time.time_ns() // 1_000_000:0{_TIME_DIGITS}x}{random[:8]}"
+
+
+def is_query_id(text: str) -> bool:
+    """Return whether a text has the form of :func:`new_query_id`."""
+    return _QUERY.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +119,17 @@ def leftovers(store: ObjectStore, older_than: float) -> Iterator[Leftover]:
             yield _leftover(query, keys, size)
         if folder != query:
             query, keys, size = folder, [], 0
-        if slash and _QUERY.fullmatch(folder) and _started(folder) < latest:
+        if slash and is_query_id(folder) and query_started(folder) < latest:
             keys.append(info.key)
             size += info.size
     if keys:
         yield _leftover(query, keys, size)
 
 
-def _started(query: str) -> float:
+def query_started(query: str) -> float:
+    """Return when a query was planned, in seconds since the epoch."""
     return int(query[:_TIME_DIGITS], 16) / 1000
 
 
 def _leftover(query: str, keys: list[str], size: int) -> Leftover:
-    return Leftover(query, datetime.fromtimestamp(_started(query), UTC), tuple(keys), size)
+    return Leftover(query, datetime.fromtimestamp(query_started(query), UTC), tuple(keys), size)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from starling_py.catalog.errors import UsageError
 from starling_py.shuffle.prices import Architecture, FunctionSize, Prices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import TaskMetrics
@@ -31,6 +32,7 @@ __all__ = [
     "Place",
     "PriceItem",
     "Prices",
+    "Pricing",
     "RunPrice",
     "client_place",
     "load_prices",
@@ -86,6 +88,29 @@ class RunPrice(msgspec.Struct, frozen=True):
     def estimated(self) -> bool:
         """Whether any of it is an estimate."""
         return any(item.estimated for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """What the price of a run depends on beside the run.
+
+    Parameters
+    ----------
+    size
+        Of the functions for which the price of a run on this machine is stated.
+    functions
+        Whether tasks run on functions.
+    remote_scratch
+        Whether tasks hand rows to one another through S3.
+    options
+        Returns how buckets are reached.
+    """
+
+    prices: Prices
+    size: FunctionSize
+    functions: bool
+    remote_scratch: bool
+    options: Callable[[], S3Options]
 
 
 def load_prices(path: str | os.PathLike[str] | None = None) -> Prices:
@@ -148,15 +173,7 @@ def client_place(options: S3Options, environment: Mapping[str, str]) -> Place:
 
 
 def price_run(
-    plan: StagePlan,
-    attempts: Iterable[TaskMetrics],
-    requests: RequestCounts,
-    *,
-    prices: Prices,
-    size: FunctionSize,
-    functions: bool,
-    remote_scratch: bool,
-    place: Place = "region",
+    plan: StagePlan, attempts: Iterable[TaskMetrics], requests: RequestCounts, pricing: Pricing
 ) -> RunPrice:
     """Return the price of a run.
 
@@ -166,15 +183,8 @@ def price_run(
         Metrics of every attempt of its tasks.
     requests
         All that were sent, by planning too.
-    size
-        Of the functions, or of those for which the price is stated.
-    functions
-        Whether tasks ran on functions.
-    remote_scratch
-        Whether tasks handed rows to one another through S3.
-    place
-        Where this machine is.
     """
+    prices, functions = pricing.prices, pricing.functions
     ended = tuple(attempts)
     items = [
         PriceItem(
@@ -194,19 +204,21 @@ def price_run(
     here = requests.bytes_in
     if functions:
         here -= sum(each.requests.bytes_in for each in ended)
-    items.append(_transfer(max(here, 0), place, prices))
+    if here > 0:
+        # Who has got nothing from S3 need not know how to reach it.
+        items.append(_transfer(here, client_place(pricing.options(), os.environ), prices))
+    size = next((each.function for each in ended if each.function), pricing.size)
+    seconds = [(_billed(each, size), each.function or size) for each in ended]
     if not functions:
-        items += _requests_for_what_is_here(plan, prices, remote_scratch=remote_scratch)
-    seconds = sum(_billed(each, size, functions=functions) for each in ended)
-    if not functions:
-        seconds += sum(stage.cost.waiting_seconds for stage in plan.stages)
+        items += _requests_for_what_is_here(plan, pricing)
+        seconds.append((sum(stage.cost.waiting_seconds for stage in plan.stages), size))
     items += [
         PriceItem("calls", len(ended), "calls", len(ended) * prices.call, not functions),
         PriceItem(
             "compute",
-            seconds * size.gigabytes,
+            sum(lasted * each.gigabytes for lasted, each in seconds),
             "GB s",
-            seconds * prices.second(size),
+            sum(lasted * prices.second(each) for lasted, each in seconds),
             not functions,
         ),
     ]
@@ -223,26 +235,23 @@ def _transfer(bytes_: int, place: Place, prices: Prices) -> PriceItem:
     return PriceItem("within the region", 0, "GB", 0.0)
 
 
-def _requests_for_what_is_here(
-    plan: StagePlan, prices: Prices, *, remote_scratch: bool
-) -> Iterable[PriceItem]:
+def _requests_for_what_is_here(plan: StagePlan, pricing: Pricing) -> Iterable[PriceItem]:
     """Estimate the requests that a run would have made for what this machine had itself."""
+    prices = pricing.prices
     gets = sum(stage.cost.scan_gets for stage in plan.stages if not stage.scans_s3)
     puts = 0.0
-    if not remote_scratch:
+    if not pricing.remote_scratch:
         gets += sum(stage.cost.exchange_gets for stage in plan.stages)
         puts = sum(stage.cost.puts for stage in plan.stages)
     yield PriceItem("GET of what is here", gets, "requests", gets * prices.get, estimated=True)
     yield PriceItem("PUT of what is here", puts, "requests", puts * prices.put, estimated=True)
 
 
-def _billed(metrics: TaskMetrics, size: FunctionSize, *, functions: bool) -> float:
+def _billed(metrics: TaskMetrics, size: FunctionSize) -> float:
     """Return the seconds for which a function is paid, in whole milliseconds.
 
     Of a task that ran here: what its work takes on the cores of a function. Its own time would be
     that of a machine that others use too.
     """
-    seconds = metrics.called_seconds or metrics.seconds
-    if not functions:
-        seconds = metrics.cpu_seconds / size.cores
+    seconds = metrics.called_seconds if metrics.function else metrics.cpu_seconds / size.cores
     return math.ceil(seconds * _MILLISECONDS) / _MILLISECONDS

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import UsageError
+from starling_py.config import MOST_TASKS
 from starling_py.interruption import told
 from starling_py.leftovers import check_bucket, new_query_id, scratch_location
+from starling_py.operators.errors import OutOfMemory
 from starling_py.planner.errors import UnknownTable
-from starling_py.prices import FunctionSize, client_place, price_run
+from starling_py.prices import FunctionSize, Pricing, price_run
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.meter import metered
 from starling_py.worker.size import function_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pyarrow as pa
 
     from starling_py.access import S3Access
     from starling_py.catalog.catalog import FileCatalog
@@ -28,18 +31,32 @@ if TYPE_CHECKING:
     from starling_py.engine import Engine, RunResult
     from starling_py.events import Listener
     from starling_py.invokers.function_client import FunctionClient
-    from starling_py.operators.plan import StagePlan
-    from starling_py.operators.task import TaskReport
+    from starling_py.operators.plan import ResultColumn, StagePlan
+    from starling_py.operators.task import SinkColumn, TaskReport
+    from starling_py.planner.copying import Copy, Query
     from starling_py.planner.plan import Planner
+    from starling_py.planner.statements import Statement
     from starling_py.planner.tables import TableColumn
     from starling_py.prices import RunPrice
     from starling_py.shuffle.meter import RequestCounts
 
-__all__ = ["QueryRun", "Session", "TableInfo"]
+__all__ = [
+    "FUNCTION_ATTEMPTS",
+    "SECONDS",
+    "QueryRun",
+    "Session",
+    "TableInfo",
+    "new_id",
+    "summary",
+]
 
+SECONDS = 86_400.0
+"""That a query may take."""
 _ATTEMPTS = 2
-_FUNCTION_ATTEMPTS = 4
+FUNCTION_ATTEMPTS = 4
 """Functions are lost more often than workers of this machine."""
+_FINER = 3
+"""So often a query that runs out of memory in functions is planned again with twice the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,9 @@ class QueryRun:
     ``shuffled_bytes`` went from stage to stage. ``requests`` are those to object stores: of
     planning (listings and footers, ``planning_requests``) and of the run. ``peak_rss`` holds each
     worker's name and its largest resident memory in bytes; ``reports`` are in the order of stages
-    and tasks. Seconds are wall-clock but for ``cpu_seconds``. ``price`` is that of all of this.
+    and tasks. Seconds are wall-clock but for ``cpu_seconds``; ``price`` is that of all of this. It
+    is of the run that gave the answer; ``out_of_memory`` is how many with fewer tasks went before
+    it, in functions that had too little memory for them.
     """
 
     query: str
@@ -68,6 +87,7 @@ class QueryRun:
     peak_rss: tuple[tuple[str, int], ...]
     reports: tuple[TaskReport, ...]
     price: RunPrice
+    out_of_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +124,11 @@ class Session:
         self._engine: Engine | None = None
         self._closed = False
 
+    @property
+    def access(self) -> S3Access:
+        """The ways to S3."""
+        return self._access
+
     def check_open(self) -> None:
         if self._closed:
             raise UsageError("the connection is closed")
@@ -114,6 +139,13 @@ class Session:
             self.catalog.refresh()
             return tuple(self._table(name) for name in self.catalog.names())
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all tables, in order."""
+        self.check_open()
+        with _hinted(), self._planning, told():
+            self.catalog.refresh()
+            return self.catalog.names()
+
     def _table(self, name: str) -> TableInfo:
         try:
             table = self.catalog.find(name)
@@ -123,18 +155,62 @@ class Session:
             return TableInfo(name, error=UsageError("the table vanished"))
         return TableInfo(table.name, table.columns, len(table.files), table.rows, table.bytes)
 
-    def plan(self, sql: str) -> StagePlan:
-        with _hinted():
-            return self._plan(sql)
+    def read(self, sql: str) -> Statement:
+        """Return which kind of statement a text is."""
+        with _hinted(), self._planning, told():
+            _check_text(sql)
+            return self._planned_by().read(sql)
 
-    def _plan(self, sql: str) -> StagePlan:
-        from starling_py.planner.plan import Planner, PlanOptions
+    def plan(self, sql: str, part: Query | None = None) -> StagePlan:
+        """Return the plan of a query, which is ``part`` of a statement or all of it."""
+        with _hinted():
+            return self._plan(sql, part)
+
+    def describe(self, sql: str, query: Query) -> list[tuple[object, ...]]:
+        """Return the rows of a DESCRIBE."""
+        with _hinted(), self._planning, told(), self._tables_hinted():
+            return self._planned_by().describe(query, self.catalog, sql)
+
+    def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a COPY."""
+        with _hinted(), self._planning, told():
+            return self._planned_by().copied(columns, copy)
+
+    def table_columns(
+        self, columns: Sequence[ResultColumn], names: Sequence[str]
+    ) -> tuple[SinkColumn, ...]:
+        """Return the columns of the files of a new table."""
+        with _hinted(), self._planning, told():
+            return self._planned_by().table_columns(columns, names)
+
+    def table_name(self, name: str) -> str | None:
+        """Return how the catalog spells the name of a table, or ``None`` if there is none."""
+        from starling_py.catalog.hive import fold
+
+        with _hinted(), self._planning, told():
+            self.catalog.refresh()
+            try:
+                names = self.catalog.names()
+            except UsageError:
+                return None  # a prefix of a bucket with nothing in it yet
+            return next((known for known in names if fold(known) == fold(name)), None)
+
+    def _planned_by(self) -> Planner:
+        from starling_py.planner.plan import Planner
+
+        self.check_open()
+        if self._planner is None:
+            self._planner = Planner()
+        return self._planner
+
+    def _plan(self, sql: str, part: Query | None, finer: int | None = None) -> StagePlan:
+        from starling_py.planner.plan import PlanOptions
 
         _check_text(sql)
         config = self.config
         workers, cores, memory = self._resources()
         options = PlanOptions(
-            tasks=config.tasks,
+            tasks=finer or config.tasks,
             workers=workers,
             cores=cores,
             memory=memory,
@@ -143,51 +219,56 @@ class Session:
             prices=config.prices,
             function=self._function_size(),
         )
+        if finer:
+            # Nor is a guess at the number of groups a reason any more to have one task merge them.
+            options = replace(options, few_groups=0)
         # One at a time: the plan has to see one state of the files.
-        with self._planning, told():
-            self.check_open()
-            if self._planner is None:
-                self._planner = Planner()
-            self.catalog.refresh()
-            try:
-                return self._planner.plan(sql, self.catalog, options, _query_id())
-            except UnknownTable as error:
-                error.hint = error.hint or self._why_no_table()
-                raise
+        with self._planning, told(), self._tables_hinted():
+            planner = self._planned_by()
+            return planner.plan(sql, self.catalog, options, new_id(), part)
+
+    @contextmanager
+    def _tables_hinted(self) -> Iterator[None]:
+        """Let a statement see the present files, and tell why there may be none."""
+        self.catalog.refresh()
+        try:
+            yield
+        except UnknownTable as error:
+            error.hint = error.hint or self._why_no_table()
+            raise
 
     def _resources(self) -> tuple[int, int, int]:
         """Return workers, and the cores and bytes of all of them together."""
         config = self.config
         if config.target == "local":
             return config.workers, config.cores, config.memory
-        facts = self._client().facts()
+        facts = self.function().facts()
         workers = min(config.workers, facts.concurrency)
         threads = function_threads(facts.memory >> 20)
         return workers, workers * threads, workers * facts.memory
 
     def _function_size(self) -> FunctionSize:
         """Return what tasks run on, or what is deployed unless somebody says otherwise."""
-        if self.config.target == "local":
+        # Planning has asked the function what it is like; a statement without a plan need not know.
+        if self._function is None:
             return FunctionSize()
-        facts = self._client().facts()
+        facts = self._function.facts()
         return FunctionSize(facts.memory, facts.architecture)
 
-    def _price(self, plan: StagePlan, ran: RunResult, requests: RequestCounts) -> RunPrice:
+    @property
+    def pricing(self) -> Pricing:
+        """What the price of a run depends on beside the run."""
         config = self.config
-        # Who has asked S3 for nothing need not know how to reach it.
-        asked = requests.bytes_in > 0
-        return price_run(
-            plan,
-            ran.metrics.attempts,
-            requests,
-            prices=config.prices,
-            size=self._function_size(),
+        return Pricing(
+            config.prices,
+            self._function_size(),
             functions=config.target == "lambda",
             remote_scratch=config.scratch is not None,
-            place=client_place(self._access.options, os.environ) if asked else "region",
+            options=lambda: self._access.options,
         )
 
-    def _client(self) -> FunctionClient:
+    def function(self) -> FunctionClient:
+        """Return the function that runs tasks."""
         from starling_py.invokers.function_client import FunctionClient
 
         with self._lock:
@@ -209,21 +290,74 @@ class Session:
         return f"the folder {self.catalog.folder} holds no tables"
 
     def run(self, sql: str) -> tuple[Result, QueryRun]:
+        """Run a statement of any kind."""
+        from starling_py.planner.copying import Query
+
         with metered() as planning:
-            plan = self.plan(sql)
+            statement = self.read(sql)
+            if isinstance(statement, Query):
+                plan = self.plan(sql, statement)
+        if not isinstance(statement, Query):
+            from starling_py.statements import run_statement
+
+            return run_statement(self, sql, statement)
+        asked = planning.snapshot()
+        plans = [plan]
+        while True:
+            try:
+                ran = self.ran(plan)
+                break
+            except OutOfMemory as error:
+                with metered() as planning:
+                    finer = self._finer(sql, statement, plans, error.origin.stage)
+                if finer is None:
+                    raise
+                plan = finer
+                plans.append(plan)
+                asked += planning.snapshot()
+        run = summary(plan, ran, ran.table.num_rows, asked, self.pricing, len(plans) - 1)
+        return self.opened(plan, ran.table, run)
+
+    def run_plan(self, plan: StagePlan, planning: RequestCounts) -> tuple[Result, QueryRun]:
+        """Run a plan, and return its answer. ``planning`` is what planning asked of stores."""
+        ran = self.ran(plan)
+        run = summary(plan, ran, ran.table.num_rows, planning, self.pricing)
+        return self.opened(plan, ran.table, run)
+
+    def opened(self, plan: StagePlan, table: pa.Table, run: QueryRun) -> tuple[Result, QueryRun]:
+        """Return an answer with columns c0, c1 … as a result."""
+        with self._lock:
+            self.check_open()
+            return self._results.open(table, plan.result, plan.settings), run
+
+    def ran(self, plan: StagePlan) -> RunResult:
+        """Return what the engine makes of a plan."""
         with self._lock:
             self.check_open()
             if self._engine is None:
                 self._engine = self._start()
             engine = self._engine
         with _hinted():
-            ran = engine.run(plan)
-        with self._lock:
-            self.check_open()
-            result = self._results.open(ran.table, plan.result, plan.settings)
-        planned = planning.snapshot()
-        price = self._price(plan, ran, planned + ran.metrics.requests)
-        return result, _summary(plan, ran, result.rows, planned, price)
+            return engine.run(plan)
+
+    def _finer(
+        self, sql: str, part: Query, plans: Sequence[StagePlan], failed: int | None
+    ) -> StagePlan | None:
+        """Return a plan with more tasks for the stage that has failed, if there is one."""
+        if self.config.target != "lambda" or self.config.tasks or len(plans) > _FINER:
+            return None
+        last = plans[-1]
+        if any(stage.divisible and stage.id == failed for stage in last.stages):
+            return None  # its tasks have been divided already
+        tasks = 2 * max(stage.tasks for stage in last.stages)
+        found = self._plan(sql, part, min(tasks, MOST_TASKS))
+        if len(found.stages) != len(last.stages):
+            return found
+        more = any(
+            new.tasks > old.tasks and failed in (None, old.id)
+            for old, new in zip(last.stages, found.stages, strict=True)
+        )
+        return found if more else None
 
     def _start(self) -> Engine:
         from starling_py.engine import Engine, EngineOptions
@@ -240,9 +374,11 @@ class Session:
             objects=objects,
             access=self._access,
             doublewrite=config.doublewrite,
+            seconds=SECONDS,
             # Planning has asked it what it is like.
             function=self._function,
-            attempts=_ATTEMPTS if self._function is None else _FUNCTION_ATTEMPTS,
+            stage_workers=config.stage_workers,
+            attempts=_ATTEMPTS if self._function is None else FUNCTION_ATTEMPTS,
         )
         return Engine(options, self._listeners)
 
@@ -285,13 +421,20 @@ def _hinted() -> Iterator[None]:
         raise
 
 
-def _query_id() -> str:
+def new_id() -> str:
+    """Return the id of a new query."""
     return new_query_id(uuid.uuid4().hex)
 
 
-def _summary(
-    plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts, price: RunPrice
+def summary(
+    plan: StagePlan,
+    ran: RunResult,
+    rows: int,
+    planning: RequestCounts,
+    pricing: Pricing,
+    out_of_memory: int = 0,
 ) -> QueryRun:
+    """Return what a query took, with the requests of its planning."""
     metrics = ran.metrics
     return QueryRun(
         query=plan.query,
@@ -309,5 +452,6 @@ def _summary(
         cpu_seconds=metrics.cpu_seconds,
         peak_rss=tuple(sorted(metrics.peak_rss.items())),
         reports=ran.reports,
-        price=price,
+        price=price_run(plan, metrics.attempts, planning + metrics.requests, pricing),
+        out_of_memory=out_of_memory,
     )

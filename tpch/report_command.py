@@ -43,4 +43,4 @@ def report(runs: tuple[Path, ...], output: Path) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise TpchError(f"cannot write {output}: {error.strerror}") from error
-    click.echo(f"written to {output}", err=True)
+    click.echo(f"written to {output}")

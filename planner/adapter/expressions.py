@@ -7,6 +7,7 @@ on one worker.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starling_py.operators.quoting import identifier
@@ -19,13 +20,16 @@ from starling_py.planner.expressions import (
     Cast,
     Column,
     Expression,
+    Lambda,
     Literal,
     OrderKey,
+    Parameter,
 )
 from starling_py.planner.literals import constant
+from starling_py.planner.states import FUNCTIONS
 from starling_py.planner.types import type_name
 
-__all__ = ["aggregate", "comparison", "expression", "order_keys"]
+__all__ = ["aggregate", "called_aggregate", "comparison", "expression", "order_keys"]
 
 Serialized = Mapping[str, Any]
 
@@ -46,55 +50,41 @@ _INFIX = frozenset(
 
 _PREFIX = frozenset(("-", "+", "~", "!", "@"))
 
-_PLAIN_AGGREGATES = frozenset(
+_PLAIN_AGGREGATES = FUNCTIONS | frozenset(
     (
-        "any_value",
-        "approx_count_distinct",
-        "arg_max",
-        "arg_min",
+        "approx_top_k",
+        "arg_max_nulls_last",
+        "arg_min_nulls_last",
         "array_agg",
-        "avg",
         "bit_and",
         "bit_or",
         "bit_xor",
         "bool_and",
         "bool_or",
-        "corr",
         "count",
         "count_if",
         "count_star",
-        "covar_pop",
-        "covar_samp",
-        "favg",
-        "first",
-        "fsum",
+        "countif",
         "group_concat",
-        "kurtosis",
+        "histogram",
+        "histogram_exact",
         "last",
         "list",
+        "listagg",
         "mad",
         "max",
-        "max_by",
-        "mean",
         "median",
         "min",
-        "min_by",
         "mode",
         "product",
-        "regr_slope",
-        "skewness",
-        "stddev",
-        "stddev_pop",
-        "stddev_samp",
         "string_agg",
         "sum",
         "sum_no_overflow",
-        "var_pop",
-        "var_samp",
-        "variance",
     )
 )
 """Aggregates called by name and arguments alone: binding takes no parameter out of the call."""
+
+_QUANTILES = frozenset(("quantile_cont", "quantile_disc"))
 
 
 def comparison(name: str) -> str:
@@ -110,12 +100,18 @@ def comparison(name: str) -> str:
     return _COMPARISONS[name]
 
 
-def expression(serialized: Serialized, row: Sequence[Column]) -> Expression:
-    """Return a scalar expression over the columns of ``row``, which it refers to by position."""
+def expression(serialized: Serialized, row: Sequence[Expression]) -> Expression:
+    """Return a scalar expression over the columns of ``row``, which it refers to by position.
+
+    Inside a lambda, ``row`` are its parameters and what its body reads besides.
+    """
     kind = serialized["expression_class"]
     match kind:
         case "BOUND_REF":
-            return row[serialized["index"]]
+            made = row[serialized["index"]]
+            if isinstance(made, Parameter):
+                return replace(made, type=type_name(serialized["return_type"]))
+            return made
         case "BOUND_CONSTANT":
             return constant(serialized["value"])
         case "BOUND_FUNCTION":
@@ -137,13 +133,13 @@ def expression(serialized: Serialized, row: Sequence[Column]) -> Expression:
     raise CannotDistribute(f"expression {kind}")
 
 
-def _several(serialized: Sequence[Serialized], row: Sequence[Column]) -> tuple[Expression, ...]:
+def _several(serialized: Sequence[Serialized], row: Sequence[Expression]) -> tuple[Expression, ...]:
     return tuple(expression(child, row) for child in serialized)
 
 
-def _function(serialized: Serialized, row: Sequence[Column]) -> Expression:
+def _function(serialized: Serialized, row: Sequence[Expression]) -> Expression:
     name = serialized["qname"]["path"][-1]
-    arguments = _several(serialized["children"], row)
+    arguments = _arguments(serialized, row)
     type_ = type_name(serialized["return_type"])
     if serialized["type"] in _COMPARISONS:
         return Call(_COMPARISONS[serialized["type"]], arguments, type_, "infix")
@@ -173,6 +169,31 @@ def _function(serialized: Serialized, row: Sequence[Column]) -> Expression:
     return Call(identifier(name), tuple(map(_typed, arguments)), type_)
 
 
+def _arguments(serialized: Serialized, row: Sequence[Expression]) -> tuple[Expression, ...]:
+    """Return the arguments of a function; those behind a lambda are what its body reads."""
+    children = serialized["children"]
+    at = next((n for n, c in enumerate(children) if c["expression_class"] == "BOUND_LAMBDA"), None)
+    if at is None:
+        return _several(children, row)
+    data = serialized["function_data"]
+    captured = at + 1 + bool(data.get("has_initial"))
+    made = _lambda(children[at], row, _several(children[captured:], row))
+    initial = _several(children[at + 1 : captured], row)
+    return (*_several(children[:at], row), made, *initial)
+
+
+def _lambda(
+    serialized: Serialized, row: Sequence[Expression], captured: tuple[Expression, ...]
+) -> Expression:
+    """Return a lambda: its body counts its parameters from the last one, then what it captured."""
+    names = serialized["parameter_names"]
+    if len(names) != serialized["parameter_count"]:
+        raise CannotDistribute("lambda without names")
+    level = 1 + max((part.level for part in row if isinstance(part, Parameter)), default=0)
+    parameters = tuple(Parameter(f"p{at}", "", level) for at in range(len(names)))
+    return Lambda(parameters, expression(serialized["lambda_expr"], (*parameters[::-1], *captured)))
+
+
 def _between(bounds: Serialized, arguments: tuple[Expression, ...]) -> Expression:
     """Return a BETWEEN; of a column as two comparisons, which can be proved one by one."""
     lower, upper = bounds["lower_inclusive"], bounds["upper_inclusive"]
@@ -193,7 +214,7 @@ def _typed(argument: Expression) -> Expression:
     return argument
 
 
-def _operator(serialized: Serialized, row: Sequence[Column]) -> Expression:
+def _operator(serialized: Serialized, row: Sequence[Expression]) -> Expression:
     arguments = _several(serialized["children"], row)
     type_ = type_name(serialized["return_type"])
     match serialized["type"]:
@@ -209,10 +230,12 @@ def _operator(serialized: Serialized, row: Sequence[Column]) -> Expression:
             return Call("NOT IN", arguments, type_, "in")
         case "OPERATOR_COALESCE":
             return Call("coalesce", arguments, type_)
+        case "OPERATOR_TRY":
+            return Call("TRY", arguments, type_)
     raise CannotDistribute(f"operator {serialized['type']}")
 
 
-def order_keys(serialized: Sequence[Serialized], row: Sequence[Column]) -> tuple[OrderKey, ...]:
+def order_keys(serialized: Sequence[Serialized], row: Sequence[Expression]) -> tuple[OrderKey, ...]:
     """Return the keys of an ORDER BY, without constants: written out, a number is a position."""
     keys = []
     for item in serialized:
@@ -228,24 +251,48 @@ def order_keys(serialized: Sequence[Serialized], row: Sequence[Column]) -> tuple
     return tuple(keys)
 
 
-def aggregate(serialized: Serialized, row: Sequence[Column]) -> Aggregate:
+def called_aggregate(
+    serialized: Serialized, row: Sequence[Expression]
+) -> tuple[str, tuple[Expression, ...]]:
+    """Return the name of an aggregate function, and the arguments that describe it in full."""
+    name = str(serialized["qname"]["path"][-1])
+    if name not in _PLAIN_AGGREGATES and name not in _QUANTILES and name != "approx_quantile":
+        raise CannotDistribute(f"aggregate {name}")
+    arguments = _several(serialized["children"], row)
+    if name in _QUANTILES:
+        arguments = (arguments[0], _wanted_quantiles(serialized))
+    return name, arguments if name == "string_agg" else tuple(map(_typed, arguments))
+
+
+def aggregate(serialized: Serialized, row: Sequence[Expression]) -> Aggregate:
     """Return a call of an aggregate function."""
     kind = serialized["expression_class"]
     if kind != "BOUND_AGGREGATE":
         raise CannotDistribute(f"expression {kind} among aggregates")
-    name = serialized["qname"]["path"][-1]
-    if name not in _PLAIN_AGGREGATES:
-        raise CannotDistribute(f"aggregate {name}")
+    name, arguments = called_aggregate(serialized, row)
     if serialized["state_export"] != "NONE":
         raise CannotDistribute("exported aggregate state")
     condition = serialized["filter"]
     order = serialized["order_bys"]
-    arguments = _several(serialized["children"], row)
     return Aggregate(
         name,
-        arguments if name == "string_agg" else tuple(map(_typed, arguments)),
+        arguments,
         type_name(serialized["return_type"]),
         serialized["aggregate_type"] == "DISTINCT",
         None if condition is None else expression(condition, row),
         () if not order else order_keys(order["orders"], row),
     )
+
+
+def _wanted_quantiles(serialized: Serialized) -> Expression:
+    """Return the parameter of a quantile as it was written: its argument is a DOUBLE by now."""
+    data = serialized["function_data"]
+    quantiles = [constant(value) for value in data["quantiles"]]
+    if data["desc"]:
+        # DuckDB writes a quantile from the other end as a negative number.
+        if not all(value["value"] for value in data["quantiles"]):
+            raise CannotDistribute("quantile 0 in descending order")
+        quantiles = [Literal(f"(- {value.sql})", value.type) for value in quantiles]
+    if serialized["children"][1]["value"]["type"]["id"] == "LIST":
+        return Call("list_value", tuple(quantiles), f"{quantiles[0].type}[]")
+    return quantiles[0]

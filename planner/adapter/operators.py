@@ -10,48 +10,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from starling_py.planner.adapter.expressions import (
-    aggregate,
-    expression,
-    order_keys,
-)
-from starling_py.planner.adapter.filters import table_filter
+from starling_py.planner.adapter import leaves
+from starling_py.planner.adapter.expressions import expression, order_keys
+from starling_py.planner.adapter.groups import read_distinct, read_group
 from starling_py.planner.adapter.joins import Row, Side, pick, read_join
+from starling_py.planner.adapter.limits import read_limit, read_sample
+from starling_py.planner.adapter.windows import read_window
 from starling_py.planner.algebra import (
     CteRead,
     Group,
-    Limit,
+    Join,
+    JoinKind,
     Named,
     Node,
     Plan,
     Project,
-    Scan,
-    ScannedColumn,
+    Recursive,
     SetKind,
     SetOperation,
     Sort,
-    Values,
     outputs,
+    walk,
     with_conditions,
 )
 from starling_py.planner.errors import CannotDistribute
-from starling_py.planner.expressions import Column, Expression, conjuncts
-from starling_py.planner.tables import ColumnSource, Table, TableColumn
+from starling_py.planner.expressions import Column, conjuncts
 from starling_py.planner.types import type_name
 
 if TYPE_CHECKING:
     from starling_py.planner.names import Names
+    from starling_py.planner.tables import Table
 
-__all__ = ["ROW_ID", "adapt"]
+__all__ = ["OPERATORS", "adapt"]
 
 Serialized = Mapping[str, Any]
-
-_NONE = 2**64 - 1
-"""DuckDB's value for an index that is not there; as a scanned column, the row id or no column."""
-
-ROW_ID = TableColumn("rowid", "BIGINT", "rowid", ColumnSource.FILE)
-"""Stands for a scan's row id. A scan for its row count alone asks for it too, so it is refused only
-where something still reads it after columns have been pruned."""
 
 
 def adapt(serialized: Serialized, tables: Mapping[str, Table], names: Names) -> Plan:
@@ -98,33 +90,14 @@ class _Reader:
     def __init__(self, tables: Mapping[str, Table], names: Names) -> None:
         self._tables = tables
         self._names = names
+        self._recursions: set[int] = set()
         self.ctes: list[tuple[int, Node]] = []
 
     def read(self, serialized: Serialized) -> tuple[Node, Row]:
         kind = serialized["type"].removeprefix("LOGICAL_")
-        readers: dict[str, Callable[[Serialized], tuple[Node, Row]]] = {
-            "GET": self._get,
-            "DUMMY_SCAN": self._dummy,
-            "EMPTY_RESULT": self._empty,
-            "EXPRESSION_GET": self._values,
-            "CTE_REF": self._cte_read,
-            "MATERIALIZED_CTE": self._cte,
-            "FILTER": self._filter,
-            "PROJECTION": self._project,
-            "COMPARISON_JOIN": self._join,
-            "ANY_JOIN": self._join,
-            "CROSS_PRODUCT": self._join,
-            "AGGREGATE_AND_GROUP_BY": self._group,
-            "DISTINCT": self._distinct,
-            "ORDER_BY": self._sort,
-            "LIMIT": self._limit,
-            "UNION": self._set_operation,
-            "EXCEPT": self._set_operation,
-            "INTERSECT": self._set_operation,
-        }
-        if kind not in readers:
+        if kind not in OPERATORS:
             raise CannotDistribute(f"operator {kind}")
-        return readers[kind](serialized)
+        return OPERATORS[kind](self, serialized)
 
     def _only(self, serialized: Serialized) -> tuple[Node, Row]:
         (child,) = serialized["children"]
@@ -132,75 +105,44 @@ class _Reader:
 
     # Leaves
 
-    def _get(self, serialized: Serialized) -> tuple[Node, Row]:
-        data = serialized.get("function_data")
-        if serialized["qname"]["path"] != ["seq_scan"] or not data:
-            raise CannotDistribute(f"table function {serialized['qname']['path'][-1]}")
-        if (serialized["extra_info"] or {}).get("sample_options"):
-            raise CannotDistribute("USING SAMPLE")
-        table = self._tables.get(data["table"])
-        if table is None:
-            raise CannotDistribute(f"table {data['table']}")
-        columns = {column.name: column for column in table.columns}
-        scanned = []
-        for index in serialized["column_indexes"]:
-            if index["index_type"] != "FULL_READ" or index["child_indexes"]:
-                raise CannotDistribute("partly read column")
-            column = self._scanned_column(serialized, index["index"], columns)
-            scanned.append(ScannedColumn(self._names.fresh(column.name), column))
-        row = tuple(Column(item.name, item.column.type) for item in scanned)
-        conditions: list[Expression] = []
-        for item in serialized["table_filters"]["filters"]:
-            condition = table_filter(item["value"], row[item["key"]])
-            if condition is not None:
-                conditions += conjuncts(condition)
-        node = Scan(table, tuple(scanned), tuple(dict.fromkeys(conditions)))
-        return node, pick(row, serialized["projection_ids"])
+    def get(self, serialized: Serialized) -> tuple[Node, Row]:
+        if serialized["children"]:
+            # A table function in LATERAL: its input is a projection of arguments.
+            (child,) = serialized["children"]
+            below, row = self.read(_with_positions(child))
+            return leaves.read_unnest(serialized, below, row, self._names)
+        if serialized["qname"]["path"][-1] != "seq_scan":
+            return leaves.read_table_function(serialized, self._names)
+        return leaves.read_scan(serialized, self._tables, self._names)
 
-    def _scanned_column(
-        self, serialized: Serialized, index: int, columns: Mapping[str, TableColumn]
-    ) -> TableColumn:
-        if index == _NONE:
-            return ROW_ID
-        if index >= len(serialized["names"]):
-            raise CannotDistribute("virtual column")
-        return columns[serialized["names"][index]]
+    def dummy(self, _: Serialized) -> tuple[Node, Row]:
+        return leaves.read_dummy(self._names)
 
-    def _dummy(self, _: Serialized) -> tuple[Node, Row]:
-        return Values((), ((),)), ()
+    def empty(self, serialized: Serialized) -> tuple[Node, Row]:
+        return leaves.read_empty(serialized, self._names)
 
-    def _empty(self, serialized: Serialized) -> tuple[Node, Row]:
-        row = tuple(
-            Column(self._names.fresh("v"), type_name(type_)) for type_ in serialized["return_types"]
-        )
-        return Values(row, ()), row
+    def chunk(self, serialized: Serialized) -> tuple[Node, Row]:
+        return leaves.read_chunk(serialized, self._names)
 
-    def _values(self, serialized: Serialized) -> tuple[Node, Row]:
-        child, _ = self._only(serialized)
-        if not isinstance(child, Values) or child.columns:
-            raise CannotDistribute("VALUES over a table")
-        row = tuple(
-            Column(self._names.fresh("v"), type_name(type_)) for type_ in serialized["expr_types"]
-        )
-        rows = tuple(
-            tuple(expression(item, ()) for item in items) for items in serialized["expressions"]
-        )
-        return Values(row, rows), row
+    def values(self, serialized: Serialized) -> tuple[Node, Row]:
+        return leaves.read_values(serialized, *self._only(serialized), self._names)
 
     # Common table expressions
 
-    def _cte(self, serialized: Serialized) -> tuple[Node, Row]:
+    def cte(self, serialized: Serialized) -> tuple[Node, Row]:
         definition, body = serialized["children"]
         node, row = self.read(definition)
+        if any(isinstance(part, CteRead) and part.cte in self._recursions for part in walk(node)):
+            raise CannotDistribute("a CTE of a recursion's rows")
         self.ctes.append((serialized["table_index"], _exactly(node, row, self._names)))
         return self.read(body)
 
-    def _cte_read(self, serialized: Serialized) -> tuple[Node, Row]:
+    def cte_read(self, serialized: Serialized) -> tuple[Node, Row]:
         if serialized["is_recurring"]:
             raise CannotDistribute("USING KEY")
         number = serialized["cte_index"]
-        if number not in (known for known, _ in self.ctes):
-            raise CannotDistribute("recursive CTE")
+        if number not in self._recursions and number not in (known for known, _ in self.ctes):
+            raise CannotDistribute("a CTE that is not there")
         row = tuple(
             Column(self._names.fresh(name), type_name(type_))
             for name, type_ in zip(
@@ -209,9 +151,37 @@ class _Reader:
         )
         return CteRead(number, row), row
 
+    def recursive(self, serialized: Serialized) -> tuple[Node, Row]:
+        if serialized.get("key_targets") or serialized.get("payload_aggregates"):
+            raise CannotDistribute("USING KEY")
+        first, repeated = serialized["children"]
+        anchor, anchor_row = self.read(first)
+        number = serialized["table_index"]
+        self._recursions.add(number)
+        step, step_row = self.read(repeated)
+        self._recursions.discard(number)
+        if [c.type for c in anchor_row] != [c.type for c in step_row]:
+            raise CannotDistribute("recursive CTE over different types")
+        if any(
+            isinstance(part, Join) and part.kind in (JoinKind.MARK, JoinKind.SINGLE)
+            for part in walk(step)
+        ):
+            raise CannotDistribute("a subquery as a value inside a recursive CTE")
+        row = tuple(
+            Column(self._names.fresh(c.name.rpartition("_")[0]), c.type) for c in anchor_row
+        )
+        made = Recursive(
+            number,
+            _exactly(anchor, anchor_row, self._names),
+            _exactly(step, step_row, self._names),
+            bool(serialized["union_all"]),
+            row,
+        )
+        return made, row
+
     # Operators on one input
 
-    def _filter(self, serialized: Serialized) -> tuple[Node, Row]:
+    def filter(self, serialized: Serialized) -> tuple[Node, Row]:
         node, row = self._only(serialized)
         conditions = tuple(
             part for item in serialized["expressions"] for part in conjuncts(expression(item, row))
@@ -219,7 +189,7 @@ class _Reader:
         kept = pick(row, serialized["projection_map"])
         return with_conditions(node, tuple(dict.fromkeys(conditions))), kept
 
-    def _project(self, serialized: Serialized) -> tuple[Node, Row]:
+    def project(self, serialized: Serialized) -> tuple[Node, Row]:
         node, row = self._only(serialized)
         items: list[Named] = []
         result: list[Column] = []
@@ -234,71 +204,36 @@ class _Reader:
             result.append(items[-1].column)
         return Project(node, tuple(items)), tuple(result)
 
-    def _group(self, serialized: Serialized) -> tuple[Node, Row]:
-        node, row = self._only(serialized)
-        if len(serialized["grouping_sets"]) > 1 or serialized["grouping_functions"]:
-            raise CannotDistribute("GROUPING SETS")
-        if serialized["grouping_sets"] and len(serialized["grouping_sets"][0]) != len(
-            serialized["groups"]
-        ):
-            raise CannotDistribute("GROUPING SETS")
-        keys: list[Column] = []
-        computed: list[Named] = []
-        for item in serialized["groups"]:
-            made = expression(item, row)
-            if not isinstance(made, Column):
-                computed.append(Named(self._names.fresh(item["alias"] or "g"), made))
-                made = computed[-1].column
-            keys.append(made)
-        if computed:
-            passed = tuple(Named(column.name, column) for column in outputs(node))
-            node = Project(node, passed + tuple(computed))
-        calls = tuple(
-            (
-                self._names.fresh(item["qname"]["path"][-1] if "qname" in item else "v"),
-                aggregate(item, row),
-            )
-            for item in serialized["expressions"]
-        )
-        group = Group(node, tuple(dict.fromkeys(keys)), calls)
-        return group, tuple(keys) + tuple(Column(name, call.type) for name, call in calls)
+    def group(self, serialized: Serialized) -> tuple[Node, Row]:
+        return read_group(serialized, *self._only(serialized), self._names)
 
-    def _distinct(self, serialized: Serialized) -> tuple[Node, Row]:
-        node, row = self._only(serialized)
-        if serialized["distinct_type"] != "DISTINCT":
-            raise CannotDistribute("DISTINCT ON")
-        targets = [expression(item, row) for item in serialized["distinct_targets"]]
-        if set(targets) != set(row):
-            raise CannotDistribute("DISTINCT over other columns than those selected")
-        return Group(node, tuple(dict.fromkeys(row)), ()), row
+    def distinct(self, serialized: Serialized) -> tuple[Node, Row]:
+        return read_distinct(serialized, *self._only(serialized), self._names)
 
-    def _sort(self, serialized: Serialized) -> tuple[Node, Row]:
+    def window(self, serialized: Serialized) -> tuple[Node, Row]:
+        return read_window(serialized, *self._only(serialized), self._names)
+
+    def unnest(self, serialized: Serialized) -> tuple[Node, Row]:
+        return leaves.read_unnest(serialized, *self._only(serialized), self._names)
+
+    def sample(self, serialized: Serialized) -> tuple[Node, Row]:
+        return read_sample(serialized, *self._only(serialized))
+
+    def sort(self, serialized: Serialized) -> tuple[Node, Row]:
         node, row = self._only(serialized)
         keys = order_keys(serialized["orders"], row)
         return Sort(node, keys), pick(row, serialized["projections"])
 
-    def _limit(self, serialized: Serialized) -> tuple[Node, Row]:
-        node, row = self._only(serialized)
-        counts = []
-        for key in ("limit_val", "offset_val"):
-            value = serialized[key]
-            match value["type"]:
-                case "CONSTANT_VALUE":
-                    counts.append(value["constant_integer"])
-                case "UNSET":
-                    counts.append(None)
-                case other:
-                    raise CannotDistribute(f"LIMIT of kind {other}")
-        count, offset = counts
-        return Limit(node, count, offset or 0), row
+    def limit(self, serialized: Serialized) -> tuple[Node, Row]:
+        return read_limit(serialized, *self._only(serialized), self._names)
 
     # Operators on several inputs
 
-    def _join(self, serialized: Serialized) -> tuple[Node, Row]:
+    def join(self, serialized: Serialized) -> tuple[Node, Row]:
         left, right = serialized["children"]
         return read_join(serialized, Side(*self.read(left)), Side(*self.read(right)), self._names)
 
-    def _set_operation(self, serialized: Serialized) -> tuple[Node, Row]:
+    def set_operation(self, serialized: Serialized) -> tuple[Node, Row]:
         kind = SetKind[serialized["type"].removeprefix("LOGICAL_")]
         members, rows = [], []
         for child in serialized["children"]:
@@ -314,3 +249,56 @@ class _Reader:
         if kind is SetKind.UNION and not every:
             return Group(node, row, ()), row
         return node, row
+
+
+OPERATORS: Mapping[str, Callable[[_Reader, Serialized], tuple[Node, Row]]] = {
+    "GET": _Reader.get,
+    "DUMMY_SCAN": _Reader.dummy,
+    "EMPTY_RESULT": _Reader.empty,
+    "CHUNK_GET": _Reader.chunk,
+    "EXPRESSION_GET": _Reader.values,
+    "CTE_REF": _Reader.cte_read,
+    "MATERIALIZED_CTE": _Reader.cte,
+    "RECURSIVE_CTE": _Reader.recursive,
+    "FILTER": _Reader.filter,
+    "PROJECTION": _Reader.project,
+    "COMPARISON_JOIN": _Reader.join,
+    "ANY_JOIN": _Reader.join,
+    "CROSS_PRODUCT": _Reader.join,
+    "ASOF_JOIN": _Reader.join,
+    "POSITIONAL_JOIN": _Reader.join,
+    "AGGREGATE_AND_GROUP_BY": _Reader.group,
+    "DISTINCT": _Reader.distinct,
+    "WINDOW": _Reader.window,
+    "UNNEST": _Reader.unnest,
+    "SAMPLE": _Reader.sample,
+    "ORDER_BY": _Reader.sort,
+    "LIMIT": _Reader.limit,
+    "UNION": _Reader.set_operation,
+    "EXCEPT": _Reader.set_operation,
+    "INTERSECT": _Reader.set_operation,
+}
+
+
+def _with_positions(projection: Serialized) -> Serialized:
+    """Return a projection whose columns, named by table and number, are named by position.
+
+    Above a table function's input DuckDB leaves them as its binder named them.
+    """
+    (child,) = projection["children"]
+
+    def resolved(part: Any) -> Any:
+        match part:
+            case {"expression_class": "BOUND_COLUMN_REF", "binding": binding}:
+                if binding["table_index"] != child.get("table_index") or part["depth"]:
+                    raise CannotDistribute("expression BOUND_COLUMN_REF")
+                return {**part, "expression_class": "BOUND_REF", "index": binding["column_index"]}
+            case dict():
+                return {key: resolved(value) for key, value in part.items()}
+            case list():
+                return [resolved(value) for value in part]
+        return part
+
+    if projection["type"] != "LOGICAL_PROJECTION":
+        raise CannotDistribute("table function over another operator than a projection")
+    return {**projection, "expressions": resolved(projection["expressions"])}

@@ -24,7 +24,8 @@ from starling_py.planner.algebra import (
     with_conditions,
     with_inputs,
 )
-from starling_py.planner.expressions import Call, Expression, references
+from starling_py.planner.expressions import Call, Expression, is_volatile, references
+from starling_py.planner.fragments import has_volatile_condition
 from starling_py.planner.statistics import Estimator, Relation
 
 if TYPE_CHECKING:
@@ -67,9 +68,15 @@ def _ordered(node: Node, estimator: Estimator) -> Node:
 
 
 def _is_inner(node: Node) -> bool:
+    """Return whether a node is inner joins and filters, of conditions that may move."""
     if isinstance(node, Filter):
-        return _is_inner(node.input)
-    return isinstance(node, Join) and node.kind is JoinKind.INNER
+        return _is_inner(node.input) and not any(map(is_volatile, node.conditions))
+    return (
+        isinstance(node, Join)
+        and node.kind is JoinKind.INNER
+        and not node.asof
+        and not has_volatile_condition(node)
+    )
 
 
 @dataclass(slots=True)
@@ -83,7 +90,7 @@ def _flatten(node: Node, graph: _Graph) -> None:
         case Filter(input=input_, conditions=conditions) if _is_inner(node):
             graph.predicates += conditions
             _flatten(input_, graph)
-        case Join(kind=JoinKind.INNER):
+        case Join() if _is_inner(node):
             graph.predicates += (
                 Call(c.operator, (c.left, c.right), "BOOLEAN", "infix") for c in node.conditions
             )

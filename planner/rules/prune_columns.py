@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from starling_py.planner.adapter.operators import ROW_ID
+from starling_py.planner.adapter.leaves import ROW_ID
 from starling_py.planner.algebra import (
     CteRead,
+    DistinctOn,
     Filter,
     Group,
+    GroupingSets,
     Join,
     JoinKind,
     Limit,
@@ -16,20 +19,24 @@ from starling_py.planner.algebra import (
     Node,
     Plan,
     Project,
+    Recursive,
+    Sample,
     Scan,
     ScannedColumn,
     SetKind,
     SetOperation,
     Sort,
     StageRead,
+    TableCall,
+    Unnest,
     Values,
+    Window,
     outputs,
     rewrite,
     with_columns,
 )
 from starling_py.planner.errors import row_id_refused
 from starling_py.planner.expressions import (
-    Aggregate,
     Column,
     Expression,
     Literal,
@@ -89,7 +96,7 @@ class _Positions:
         return rewrite(node, self._change)
 
     def _change(self, node: Node) -> Node:
-        if isinstance(node, CteRead):
+        if isinstance(node, CteRead) and node.cte in self._used:
             return CteRead(node.cte, tuple(node.columns[at] for at in self._used[node.cte]))
         return node
 
@@ -101,7 +108,7 @@ class _Pruner:
     def prune(self, node: Node, needed: set[str]) -> Node:
         """Return the node with at least the needed columns, and no more than it must carry."""
         made = self._pruned(node, needed)
-        if not isinstance(made, (Scan, Filter, Join)):
+        if not isinstance(made, (Scan, Filter, Join, Window, Unnest, DistinctOn, GroupingSets)):
             return made
         # What only conditions here use ends here.
         kept = _only(outputs(made), needed)
@@ -120,6 +127,12 @@ class _Pruner:
                     tuple(columns[at] for at in kept),
                     tuple(tuple(row[at] for at in kept) for row in rows),
                 )
+            case TableCall():
+                return node
+            case Recursive(cte=cte, anchor=anchor, step=step):
+                # Its rows are compared, so it keeps all of them.
+                self.used[cte] = set(range(len(node.columns)))
+                return replace(node, anchor=self._every(anchor), step=self._every(step))
             case CteRead(cte=cte, columns=columns):
                 kept = [at for at, c in enumerate(columns) if c.name in needed]
                 self.used[cte] |= set(kept or [0])
@@ -133,14 +146,35 @@ class _Pruner:
                 return Project(self.prune(input_, _names(i.expression for i in left)), left)
             case Sort(input=input_, keys=keys):
                 return Sort(self.prune(input_, needed | _key_names(keys)), keys)
-            case Limit(input=input_, count=count, offset=offset):
-                return Limit(self.prune(input_, needed), count, offset)
+            case Limit(input=input_):
+                return replace(node, input=self.prune(input_, needed))
+            case Sample(input=input_) | DistinctOn(input=input_):
+                below = self.prune(input_, needed | _names(node.expressions()))
+                return replace(node, input=below)
+            case Unnest(input=input_):
+                # Every list says how many rows there are.
+                below = self.prune(input_, needed | _names(node.expressions()))
+                return replace(node, input=below)
+            case GroupingSets():
+                calls = tuple(item for item in node.aggregates if item[0] in needed)
+                kinds = tuple(item for item in node.groupings if item[0] in needed)
+                sets = replace(node, aggregates=calls, groupings=kinds)
+                below = self.prune(node.input, _names(sets.expressions()))
+                return replace(sets, input=below)
             case Group():
                 return self._group(node, needed)
+            case Window(input=input_, calls=calls):
+                window = Window(input_, tuple(call for call in calls if call[0] in needed))
+                below = self.prune(input_, needed | _names(window.expressions()))
+                return replace(window, input=below) if window.calls else below
             case Join():
                 return self._join(node, needed)
             case SetOperation():
                 return self._set_operation(node, needed)
+
+    def _every(self, node: Node) -> Node:
+        columns = outputs(node)
+        return with_columns(self.prune(node, {column.name for column in columns}), columns)
 
     def _scan(self, node: Scan, needed: set[str]) -> Node:
         needed = needed | _names(node.conditions)
@@ -166,7 +200,7 @@ class _Pruner:
             calls = node.aggregates[:1]
         below = {key.name for key in node.keys}
         for _, call in calls:
-            below |= _call_names(call)
+            below |= _names(call.expressions())
         return Group(self.prune(node.input, below), node.keys, calls)
 
     def _join(self, node: Join, needed: set[str]) -> Node:
@@ -175,14 +209,7 @@ class _Pruner:
         used = needed | _names(node.residual)
         left = used | _names(c.left for c in node.conditions)
         right = used | _names(c.right for c in node.conditions) | {node.mark}
-        return Join(
-            self.prune(node.left, left),
-            self.prune(node.right, right),
-            node.kind,
-            node.conditions,
-            node.residual,
-            node.mark,
-        )
+        return replace(node, left=self.prune(node.left, left), right=self.prune(node.right, right))
 
     def _set_operation(self, node: SetOperation, needed: set[str]) -> Node:
         kept = [at for at, c in enumerate(node.columns) if c.name in needed]
@@ -204,8 +231,3 @@ def _names(expressions: Iterable[Expression]) -> set[str]:
 
 def _key_names(keys: tuple[OrderKey, ...]) -> set[str]:
     return _names(key.expression for key in keys)
-
-
-def _call_names(call: Aggregate) -> set[str]:
-    names = _names(call.arguments) | _key_names(call.order)
-    return names | _names((call.condition,)) if call.condition is not None else names

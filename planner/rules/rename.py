@@ -5,28 +5,35 @@ Without them joins stand next to each other, and equal values have one name.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
     Condition,
     CteRead,
+    DistinctOn,
     Filter,
     Group,
+    GroupingSets,
     Join,
     Limit,
     Named,
     Node,
     Plan,
     Project,
+    Recursive,
+    Sample,
     Scan,
     SetOperation,
     Sort,
     StageRead,
+    TableCall,
+    Unnest,
     Values,
+    Window,
     outputs,
 )
 from starling_py.planner.expressions import (
-    Aggregate,
     Column,
     Expression,
     OrderKey,
@@ -64,7 +71,7 @@ def _pinned(node: Node) -> Node:
 def _drop(node: Node) -> tuple[Node, Renaming]:
     """Return a node that may have more columns in another order, and what became of the names."""
     match node:
-        case Scan() | Values() | CteRead() | StageRead():
+        case Scan() | Values() | CteRead() | StageRead() | TableCall():
             return node, {}
         case Project(input=input_, items=items):
             below, renaming = _drop(input_)
@@ -78,9 +85,20 @@ def _drop(node: Node) -> tuple[Node, Renaming]:
         case Sort(input=input_, keys=keys):
             below, renaming = _drop(input_)
             return Sort(below, _keys(keys, renaming)), renaming
-        case Limit(input=input_, count=count, offset=offset):
+        case Limit(input=input_):
             below, renaming = _drop(input_)
-            return Limit(below, count, offset), renaming
+            return replace(node, input=below), renaming
+        case Recursive(anchor=anchor, step=step):
+            return replace(node, anchor=_pinned(anchor), step=_pinned(step)), {}
+        case GroupingSets(input=input_):
+            below, renaming = _drop(input_)
+            return replace(node.mapped(lambda e: _new(e, renaming)), input=below), {}
+        case Window(input=input_) | Unnest(input=input_) | Sample(input=input_):
+            below, renaming = _drop(input_)
+            return replace(node.mapped(lambda e: _new(e, renaming)), input=below), renaming
+        case DistinctOn(input=input_):
+            below, renaming = _drop(input_)
+            return replace(node.mapped(lambda e: _new(e, renaming)), input=below), renaming
         case Group(input=input_):
             return _group(node, *_drop(input_))
         case Join():
@@ -110,18 +128,7 @@ def _group(node: Group, below: Node, renaming: Renaming) -> tuple[Node, Renaming
             if new not in keys:
                 keys.append(new)
     calls = tuple(
-        (
-            name,
-            Aggregate(
-                call.name,
-                tuple(_new(argument, renaming) for argument in call.arguments),
-                call.type,
-                call.distinct,
-                None if call.condition is None else _new(call.condition, renaming),
-                _keys(call.order, renaming),
-            ),
-        )
-        for name, call in node.aggregates
+        (name, call.mapped(lambda e: _new(e, renaming))) for name, call in node.aggregates
     )
     return Group(below, tuple(keys), calls), above
 
@@ -137,4 +144,5 @@ def _join(node: Join) -> tuple[Node, Renaming]:
     residual = tuple(_new(part, both) for part in node.residual)
     kept = right_renaming.get(node.mark)
     mark = kept.name if isinstance(kept, Column) else node.mark
-    return Join(left, right, node.kind, conditions, residual, mark), both
+    new = replace(node, left=left, right=right, conditions=conditions, residual=residual, mark=mark)
+    return new, both

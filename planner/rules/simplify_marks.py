@@ -6,6 +6,7 @@ mark is NULL where a NULL is compared: that is an ANTI join only when no compari
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import (
@@ -39,14 +40,7 @@ def simplify_marks(plan: Plan, footers: Footers) -> Plan:
                 return _filtered(join, conditions, estimator)
             case Join(kind=JoinKind.SEMI | JoinKind.ANTI | JoinKind.MARK, right=Group() as group):
                 if not group.aggregates and group.keys:
-                    return Join(
-                        node.left,
-                        group.input,
-                        node.kind,
-                        node.conditions,
-                        node.residual,
-                        node.mark,
-                    )
+                    return replace(node, right=group.input)
         return node
 
     return Plan(

@@ -32,6 +32,7 @@ from starling_py.catalog.listing import (
     root_of,
     table_name,
 )
+from starling_py.catalog.manifest import Found, files_of_manifest
 from starling_py.catalog.options import ReadOptions, parse
 from starling_py.catalog.probe import Probe
 from starling_py.catalog.remote import RemoteFiles
@@ -165,7 +166,8 @@ class FileCatalog:
             known = self._known.get(key)
             if known is not None and known.fresh:
                 return known.table
-            return self._keep(key, source.name, self._files(source), ReadOptions())
+            found = self._files(source)
+            return self._keep(key, source.name, found.files, ReadOptions(), found.types)
 
     def open_paths(self, patterns: tuple[str, ...], options: Mapping[str, object]) -> ParquetTable:
         """Return the files of ``FROM 'pattern'`` or ``read_parquet([patterns], option = value)``.
@@ -205,13 +207,18 @@ class FileCatalog:
             self._footers.clear()
 
     def _keep(
-        self, key: tuple[str, str], name: str, files: list[Listed], options: ReadOptions
+        self,
+        key: tuple[str, str],
+        name: str,
+        files: list[Listed],
+        options: ReadOptions,
+        types: Mapping[str, str] | None = None,
     ) -> ParquetTable:
         known = self._known.get(key)
         if known is not None and known.files == files:
             known.fresh = True
             return known.table
-        table = ParquetTable(name, files, self._footers, self._probe, options)
+        table = ParquetTable(name, files, self._footers, self._probe, options, types)
         self._known[key] = _Known(files, table)
         return table
 
@@ -240,36 +247,40 @@ class FileCatalog:
             named.setdefault(fold(name), []).append(source)
         return found | named
 
-    def _files(self, source: _Source) -> list[Listed]:
+    def _files(self, source: _Source) -> Found:
         if source.file is not None:
-            return [source.file]
+            return Found([source.file])
         if is_remote(source.path):
             return self._remote_files(source)
         if not source.pattern:
             if not is_folder(source.path):
-                return [listed_file(source.path, source.shown, "")]
+                return Found([listed_file(source.path, source.shown, "")])
             folder, shown = source.path, source.shown
         elif is_folder(self._absolute_path(source.path)):
             folder, shown = self._absolute_path(source.path), source.path
         else:
             try:
-                return files_of_patterns((source.path,), self._probe, self._base)
+                return Found(files_of_patterns((source.path,), self._probe, self._base))
             except NoFiles as error:
                 raise NoFiles(f"table {source.name}: {error.message}", hint=error.hint) from error
-        files = files_of_folder(folder.rstrip("/") or "/", shown.rstrip("/"))
+        folder, shown = folder.rstrip("/") or "/", shown.rstrip("/")
+        managed = files_of_manifest(folder, shown, source.name)
+        if managed is not None:
+            return managed
+        files = files_of_folder(folder, shown)
         if not files:
             raise EmptyTable(f"table {source.name}: the folder {shown} holds no Parquet files")
-        return files
+        return Found(files)
 
-    def _remote_files(self, source: _Source) -> list[Listed]:
+    def _remote_files(self, source: _Source) -> Found:
         look = self._remote.table if source.pattern else self._remote.below
         try:
-            files = look(source.path)
+            found = look(source.path, source.name)
         except NoFiles as error:
             raise NoFiles(f"table {source.name}: {error.message}", hint=error.hint) from error
-        if not files:
+        if not found.files:
             raise EmptyTable(f"table {source.name}: there are no Parquet files in {source.path}")
-        return files
+        return found
 
     def _matches(self, patterns: tuple[str, ...]) -> list[Listed]:
         urls = tuple(dict.fromkeys(filter(is_remote, patterns)))

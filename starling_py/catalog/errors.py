@@ -8,6 +8,7 @@
     └── DataError                also PEP 249's
         ├── NoFiles              a pattern or a path that matches no file
         ├── EmptyTable           a table's folder without Parquet files
+        ├── IncompleteTable      a table that is being written, or was damaged
         ├── AmbiguousTable       two sources of one name
         ├── AccessDenied
         ├── UnreadableFile
@@ -30,6 +31,7 @@ __all__ = [
     "EmptyTable",
     "EncryptedFile",
     "HiveMismatch",
+    "IncompleteTable",
     "NoFiles",
     "NotParquet",
     "OutputError",
@@ -68,6 +70,12 @@ class EmptyTable(DataError):
     """The folder of a table holds no Parquet file."""
 
     code = "EMPTY_TABLE"
+
+
+class IncompleteTable(DataError):
+    """A table of CREATE TABLE … AS lacks files: it is being written or dropped, or damaged."""
+
+    code = "INCOMPLETE_TABLE"
 
 
 class AmbiguousTable(DataError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from starling_py.catalog.errors import NoFiles, UsageError
 from starling_py.catalog.listing import Listed, is_hidden, is_parquet, table_name
+from starling_py.catalog.manifest import MANIFEST, Found, Manifest, chosen, decoded
 from starling_py.catalog.tree import ANY_DEPTH, GLOB, Tree, has_glob
 from starling_py.planner.errors import Unsupported
 from starling_py.shuffle.errors import ObjectMissing, StoreError
@@ -56,6 +57,7 @@ class RemoteFiles:
     def __init__(self, buckets: Callable[[], Buckets] | None, probe: Probe) -> None:
         self._buckets = buckets
         self._probe = probe
+        self._manifests: dict[str, tuple[str, Manifest]] = {}
 
     def check(self, url: str) -> None:
         """Raise the error for a URL that cannot be read here, without asking anybody."""
@@ -81,27 +83,37 @@ class RemoteFiles:
             if not is_hidden(name := key.rpartition("/")[2])
         ]
 
-    def below(self, url: str) -> list[Listed]:
-        """Return the Parquet files of a folder, in the order of a local one."""
+    def below(self, url: str, table: str) -> Found:
+        """Return the Parquet files of a folder, in the order of a local one or of its manifest."""
         bucket, prefix = bucket_and_key(url)
         start = f"{prefix}/" if prefix else ""
         # Without the folder's own path, in which nothing counts as hidden.
         known = _by_key(self._list(bucket, start), start)
+        if MANIFEST in known:
+            listed = {key: _listed(bucket, info, url) for key, info in known.items()}
+            return chosen(self._manifest(bucket, known[MANIFEST], url), listed, table)
         keys = Tree({key: info.size for key, info in known.items()}).search(
             (ANY_DEPTH,),
             self._probe.matching,
             lambda name: not is_hidden(name),
             lambda name: is_parquet(name) and not is_hidden(name),
         )
-        return [_listed(bucket, known[key], _url(bucket, prefix)) for key in keys]
+        return Found([_listed(bucket, known[key], _url(bucket, prefix)) for key in keys])
 
-    def table(self, url: str) -> list[Listed]:
+    def table(self, url: str, table: str) -> Found:
         """Return the files of a folder, of a pattern or of one object."""
         bucket, key = bucket_and_key(url)
         if has_glob(key):
-            return self._search(url, bucket, key)
+            return Found(self._search(url, bucket, key))
         one = self._object(url, bucket, key)
-        return [one] if one else self.below(url)
+        return Found([one]) if one else self.below(url, table)
+
+    def _manifest(self, bucket: str, info: ObjectInfo, url: str) -> Manifest:
+        known = self._manifests.get(info.key)
+        if known is None or known[0] != info.etag:
+            data = bytes(self._open(bucket).store(bucket).get(info.key))
+            known = self._manifests[info.key] = (info.etag, decoded(data, url))
+        return known[1]
 
     def match(self, url: str) -> list[Listed]:
         """Return the files that ``read_parquet(url)`` reads, in the order of local ones.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.catalog.hive import fold
@@ -11,7 +12,7 @@ from starling_py.catalog.statistics import UNKNOWN, column_range, comparison
 from starling_py.planner.tables import ColumnRange, ColumnSource, DataFile, TableColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow.parquet as pq
 
@@ -32,6 +33,8 @@ class ParquetTable:
         The table's name as listings show it.
     files
         At least one file, in the order in which they are read.
+    types
+        By folded name those of columns that are to have another type than in the files.
     """
 
     def __init__(
@@ -41,12 +44,19 @@ class ParquetTable:
         footers: FooterCache,
         probe: Probe,
         options: ReadOptions,
+        types: Mapping[str, str] | None = None,
     ) -> None:
         self._name = name
         self._probe = probe
         self._footers: list[Footer] = footers.get(files)
         schema = decide(name, files, self._footers, probe, options)
-        self._columns = schema.columns
+        retyped = {
+            fold(column.name): replace(column, type=type_)
+            for column in schema.columns
+            if (type_ := (types or {}).get(fold(column.name), column.type)) != column.type
+        }
+        self._retyped = frozenset(retyped)
+        self._columns = tuple(retyped.get(fold(c.name), c) for c in schema.columns)
         self._layouts = schema.layouts
         self._files = tuple(
             DataFile(
@@ -120,7 +130,7 @@ class ParquetTable:
         return tuple(ranges)
 
     def _file_ranges(self, column: TableColumn) -> tuple[ColumnRange, ...]:
-        if column.source is not ColumnSource.FILE:
+        if column.source is not ColumnSource.FILE or fold(column.name) in self._retyped:
             return (UNKNOWN,) * sum(len(file.row_groups) for file in self._files)
         forms: dict[tuple[int, str | None, int], Callable[[object], object | None] | None] = {}
         ranges: list[ColumnRange] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,7 @@ from starling_py.cli.report import count, note
 if TYPE_CHECKING:
     from starling_py.deploy.aws import Aws
     from starling_py.deploy.bundle import Bundle
+    from starling_py.deploy.contents import Contents
     from starling_py.deploy.deployment import Deployment
 
 __all__ = ["deploy", "status", "undeploy"]
@@ -123,6 +124,13 @@ def _place_options(command: _F) -> _F:
     help="Deploy what `starling lambda build` made, instead of building.",
 )
 @click.option(
+    "--coordinator-bundle",
+    "coordinator_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Deploy what `starling lambda build --coordinator` made, instead of building.",
+)
+@click.option(
     "--print-template", is_flag=True, help="Print the CloudFormation template; do no more."
 )
 def deploy(
@@ -143,14 +151,16 @@ def deploy(
     arch: str,
     python: str,
     bundle_file: Path | None,
+    coordinator_file: Path | None,
     print_template: bool,
 ) -> None:
     """Put workers on AWS Lambda, or change those that are there.
 
-    Makes the function, its role, its logs and a bucket, unless that is there, as one
+    Makes the functions, their roles, their logs and a bucket, unless that is there, as one
     CloudFormation stack. Nothing costs money while no query runs.
     """
     from starling_py.deploy import deployment
+    from starling_py.deploy.contents import COORDINATOR, WORKER
     from starling_py.deploy.settings import Settings
 
     if print_template:
@@ -173,8 +183,14 @@ def deploy(
         subnets=subnets,
         security_groups=security_groups,
     )
-    with _aws(region) as aws, _bundle(bundle_file, arch, python) as bundle:
-        done = deployment.deploy(aws, settings, bundle, told=note)
+    with ExitStack() as stack:
+        aws = stack.enter_context(_aws(region))
+        bundle = stack.enter_context(_bundle(bundle_file, WORKER, arch, python))
+        platform = bundle.manifest.platform
+        coordinator = stack.enter_context(
+            _bundle(coordinator_file, COORDINATOR, platform.architecture, platform.version)
+        )
+        done = deployment.deploy(aws, settings, bundle, coordinator, told=note)
     _show(done)
 
 
@@ -237,7 +253,7 @@ def _aws(region: str | None) -> Iterator[Aws]:
 
 
 @contextmanager
-def _bundle(file: Path | None, arch: str, python: str) -> Iterator[Bundle]:
+def _bundle(file: Path | None, contents: Contents, arch: str, python: str) -> Iterator[Bundle]:
     from starling_py.deploy.bundle import build_bundle, read_bundle
     from starling_py.deploy.platform import Platform
 
@@ -246,8 +262,9 @@ def _bundle(file: Path | None, arch: str, python: str) -> Iterator[Bundle]:
         return
     platform = Platform.parse(arch, python)
     with tempfile.TemporaryDirectory(prefix="starling-bundle-") as folder:
-        note(f"building for Python {platform.version} on {platform.architecture}")
-        yield build_bundle(Path(folder) / "bundle.zip", platform)
+        what = "worker" if contents.base is None else "coordinator"
+        note(f"building the {what} for Python {platform.version} on {platform.architecture}")
+        yield build_bundle(Path(folder) / "bundle.zip", platform, contents)
 
 
 def _show(found: Deployment) -> None:
@@ -262,7 +279,11 @@ def _show(found: Deployment) -> None:
                 found.version if found.fits else f"{found.version}: deploy again to use it",
             ),
         ]
-    rows += [("scratch", found.scratch), ("logs", found.log_group)]
+    rows += [
+        ("coordinator", found.coordinator),
+        ("scratch", found.scratch),
+        ("logs", found.log_group),
+    ]
     for label, value in rows:
         if value:
             click.echo(f"{label:<12}{value}")

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _COMMANDS = {
+    "attach": "starling_py.cli.detached:attach",
+    "cancel": "starling_py.cli.detached:cancel",
     "cleanup": "starling_py.cli.cleanup:cleanup",
     "deploy": "starling_py.cli.deploy:deploy",
     "explain": "starling_py.cli.explain:explain",
     "lambda": "starling_py.cli.lambda_:lambda_",
     "prices": "starling_py.cli.prices:prices",
     "query": "starling_py.cli.query:query",
+    "result": "starling_py.cli.detached:result",
     "status": "starling_py.cli.deploy:status",
     "tables": "starling_py.cli.tables:tables",
     "undeploy": "starling_py.cli.deploy:undeploy",

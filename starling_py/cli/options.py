@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from starling_py.connection import Connection
 
 __all__ = [
+    "COORDINATOR",
     "Number",
     "connection",
     "data_options",
+    "detached_options",
+    "output_options",
     "plan_options",
     "platform_options",
     "read_sql",
@@ -23,6 +26,10 @@ __all__ = [
 ]
 
 _F = TypeVar("_F", bound=Callable[..., object])
+
+COORDINATOR = "starling-coordinator"
+"""As `starling deploy` calls it."""
+_FORMATS = ("table", "csv", "json", "jsonl", "markdown")
 
 
 class Number(click.IntRange):
@@ -58,7 +65,7 @@ def plan_options(command: _F) -> _F:
     command = click.option(
         "--function",
         metavar="NAME",
-        help="The function for --target lambda, by name or ARN.  [default: starling]",
+        help="The function for --target lambda, by name or ARN.  [default: starling-worker]",
     )(command)
     command = click.option(
         "--target",
@@ -99,6 +106,57 @@ def plan_options(command: _F) -> _F:
         callback=_task_count,
         help="How many tasks each stage has that can have several.",
     )(command)
+
+
+def output_options(command: _F) -> _F:
+    """Add what becomes of an answer."""
+    command = click.option("--quiet", "-q", is_flag=True, help="Say nothing about what ran.")(
+        command
+    )
+    command = click.option("--cost", is_flag=True, help="Say what the run cost, item by item.")(
+        command
+    )
+    command = click.option(
+        "--stats", is_flag=True, help="Say more about what ran, stage by stage."
+    )(command)
+    command = click.option(
+        "--max-rows",
+        type=Number(min=0),
+        default=100,
+        show_default=True,
+        metavar="N",
+        help="How many rows a terminal shows of a table; a pipe or file gets all.",
+    )(command)
+    command = click.option(
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the answer to a .parquet, .csv, .json, .jsonl or .arrow file instead.",
+    )(command)
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(_FORMATS),
+        default="table",
+        show_default=True,
+        help="How standard output shows the answer.",
+    )(command)
+
+
+def detached_options(command: _F) -> _F:
+    """Add which detached query is meant: its id, its scratch and its coordinator."""
+    command = click.option(
+        "--coordinator",
+        metavar="NAME",
+        default=COORDINATOR,
+        show_default=True,
+        help="The function that coordinates, by name or ARN.",
+    )(command)
+    command = click.option(
+        "--scratch", required=True, metavar="URL", help="As for query: s3://bucket/prefix."
+    )(command)
+    return click.argument("query", metavar="ID")(command)
 
 
 def platform_options(command: _F) -> _F:
@@ -162,6 +220,7 @@ def connection(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    stage_workers: int | None = None,
     prices: str | None = None,
 ) -> Connection:
     """Return the connection that a command's options describe."""
@@ -184,6 +243,7 @@ def connection(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
         prices=prices,
     )
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from starling_py.cli.options import (
+    COORDINATOR,
     Number,
     connection,
     data_options,
+    output_options,
     plan_options,
     read_sql,
     sql_options,
@@ -20,12 +21,16 @@ from starling_py.cli.report import bill, count, dollars, note, requests, seconds
 from starling_py.shuffle.meter import RequestCounts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starling_py.connection import QueryRun
     from starling_py.results import Result
 
-__all__ = ["query"]
+__all__ = ["check_output", "give", "query"]
 
-_FORMATS = ("table", "csv", "json", "jsonl", "markdown")
+_DEFAULT = click.core.ParameterSource.DEFAULT
+_NOT_DETACHED = ("memory", "isolation", "prices", "format_", "output", "max_rows", "stats", "cost")
+"""Options that mean nothing to a query that runs elsewhere, or that are for its answer."""
 
 
 @click.command()
@@ -42,32 +47,23 @@ _FORMATS = ("table", "csv", "json", "jsonl", "markdown")
 @click.option(
     "--doublewrite", is_flag=True, help="Write what is exchanged through S3 twice, for slow reads."
 )
+@output_options
 @click.option(
-    "--format",
-    "format_",
-    type=click.Choice(_FORMATS),
-    default="table",
-    show_default=True,
-    help="How standard output shows the answer.",
+    "--detach",
+    is_flag=True,
+    help="Let a function on AWS Lambda coordinate the query; show its id and return.",
 )
 @click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the answer to a .parquet, .csv, .json, .jsonl or .arrow file instead.",
-)
-@click.option(
-    "--max-rows",
-    type=Number(min=0),
-    default=100,
-    show_default=True,
+    "--stage-workers",
+    type=Number(min=1),
     metavar="N",
-    help="How many rows a terminal shows of a table; a pipe or file gets all.",
+    help="How many tasks of one stage run at once.  [default: as many as of all stages]",
 )
-@click.option("--stats", is_flag=True, help="Say more about what ran, stage by stage.")
-@click.option("--cost", is_flag=True, help="Say what the run cost, item by item.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing about what ran.")
+@click.option(
+    "--coordinator",
+    metavar="NAME",
+    help=f"That function, by name or ARN.  [default: {COORDINATOR}]",
+)
 @click.pass_context
 def query(
     context: click.Context,
@@ -91,21 +87,40 @@ def query(
     stats: bool,
     cost: bool,
     quiet: bool,
+    detach: bool,
+    stage_workers: int | None,
+    coordinator: str | None,
 ) -> None:
     """Run SQL and show the answer.
 
     The statement is an argument, comes from --file, or from standard input when it is a dash.
     Beside the tables of --data and --table it may name files: FROM 'path/*.parquet'.
     """
-    if quiet and (stats or cost):
-        raise click.UsageError(f"--{'stats' if stats else 'cost'} and --quiet exclude each other")
+    check_output(context, output, stats=stats, cost=cost, quiet=quiet)
     text = read_sql(sql, file)
-    if output is not None:
-        from starling_py.output import check_target
+    if detach:
+        from starling_py.cli.detached import begin
 
-        if context.get_parameter_source("format_") is not click.core.ParameterSource.DEFAULT:
-            raise click.UsageError("--format is for standard output; --output goes by its suffix")
-        check_target(output)
+        given = {name: context.get_parameter_source(name) for name in _NOT_DETACHED}
+        begin(
+            text,
+            data,
+            tables,
+            tasks,
+            workers,
+            scratch,
+            shuffle,
+            doublewrite=doublewrite,
+            target=target,
+            function=function,
+            stage_workers=stage_workers,
+            coordinator=coordinator,
+            quiet=quiet,
+            useless=[name for name, source in given.items() if source is not _DEFAULT],
+        )
+        return
+    if coordinator is not None:
+        raise click.UsageError("--coordinator is for --detach")
     with connection(
         data,
         tables,
@@ -118,22 +133,61 @@ def query(
         doublewrite=doublewrite,
         target=target,
         function=function,
+        stage_workers=stage_workers,
         prices=prices,
     ) as connected:
         cursor = connected.execute(text)
-        if output is not None:
-            from starling_py.output import save
+        give(
+            cursor.result,
+            cursor.run,
+            format_,
+            output,
+            max_rows,
+            stats=stats,
+            cost=cost,
+            quiet=quiet,
+        )
 
-            save(cursor.result, output)
-        else:
-            _show(cursor.result, format_, max_rows)
-        if not quiet:
-            _say(cursor.run, output)
-        if stats:
-            _say_more(cursor.run)
-        if cost:
-            for line in bill(cursor.run.price):
-                note(line)
+
+def check_output(
+    context: click.Context, output: Path | None, *, stats: bool, cost: bool, quiet: bool
+) -> None:
+    """Refuse options of :func:`output_options` that contradict one another, or an unfit file."""
+    if quiet and (stats or cost):
+        raise click.UsageError(f"--{'stats' if stats else 'cost'} and --quiet exclude each other")
+    if output is not None:
+        from starling_py.output import check_target
+
+        if context.get_parameter_source("format_") is not _DEFAULT:
+            raise click.UsageError("--format is for standard output; --output goes by its suffix")
+        check_target(output)
+
+
+def give(
+    result: Result,
+    run: QueryRun,
+    format_: str,
+    output: Path | None,
+    max_rows: int,
+    *,
+    stats: bool,
+    cost: bool,
+    quiet: bool,
+) -> None:
+    """Show or save an answer as :func:`output_options` ask for it, and say what ran."""
+    if output is not None:
+        from starling_py.output import save
+
+        save(result, output)
+    else:
+        _show(result, format_, max_rows)
+    if not quiet:
+        _say(run, output)
+    if stats:
+        _say_more(run)
+    if cost:
+        for line in bill(run.price):
+            note(line)
 
 
 def _show(result: Result, format_: str, max_rows: int) -> None:
@@ -164,10 +218,18 @@ def _say(run: QueryRun, output: Path | None) -> None:
     sys.stdout.flush()
     took = run.bind_seconds + run.plan_seconds + run.run_seconds
     what = count(run.rows, "row") + (f" to {output}" if output is not None else "")
+    asked = run.requests
+    if not run.stages:
+        note(what)
+        return
     cost = ""
-    if run.requests.requests:
-        paid = dollars(run.price.paid)
-        cost = f", {count(run.requests.requests, 'request')}, {paid}"
+    if asked.requests:
+        cost = f", {count(asked.requests, 'request')}, {dollars(run.price.paid)}"
+    if run.out_of_memory:
+        note(
+            f"the functions ran out of memory {count(run.out_of_memory, 'time')} before that, "
+            "with fewer tasks"
+        )
     note(
         f"{what} from {count(run.stages, 'stage')}, {count(run.tasks, 'task')}, "
         f"{size(run.shuffled_bytes)} shuffled, {seconds(took)}{cost}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from starling_py.operators.plan import Combining, Cost, Stage, StagePlan
     from starling_py.shuffle.prices import Prices
 
-__all__ = ["show_plan"]
+__all__ = ["plan_text", "show_plan"]
 
 _WIDTH = 80
 _INDENT = 10
@@ -39,24 +39,30 @@ _DELIVERIES = {
 def show_plan(plan: StagePlan, prices: Prices) -> None:
     """Print a plan, with what it costs by these prices."""
     shown = console()
-    for stage in plan.stages:
-        for line in _stage(stage, plan):
-            shown.print(line, soft_wrap=True)
-        shown.print()
-    answer = ", ".join(f"{printable(column.name)} {column.type}" for column in plan.result)
-    for line in _field("answer", answer):
+    for line in _lines(plan, prices):
         shown.print(line, soft_wrap=True)
+
+
+def plan_text(plan: StagePlan, prices: Prices) -> str:
+    """Return a plan as plain text."""
+    return "".join(f"{line.plain.rstrip()}\n" for line in _lines(plan, prices))
+
+
+def _lines(plan: StagePlan, prices: Prices) -> Iterator[Text]:
+    for stage in plan.stages:
+        yield from _stage(stage, plan)
+        yield Text()
+    answer = ", ".join(f"{printable(column.name)} {column.type}" for column in plan.result)
+    yield from _field("answer", answer)
     moved = sum(stage.estimate.bytes for stage in plan.stages[:-1])
     took = f"bind {seconds(plan.bind_seconds)}, plan {seconds(plan.plan_seconds)}"
     totals = f"{count(len(plan.stages), 'stage')}, {count(plan.tasks, 'task')}"
     if len(plan.stages) > 1:
         totals += f", about {size(moved)} between stages"
     totals += f"; {took}"
-    for line in _field("total", totals):
-        shown.print(line, soft_wrap=True)
+    yield from _field("total", totals)
     costs = [stage.cost for stage in plan.stages]
-    for line in _field("price", f"{_price(costs)} ({prices.region}, prices of {prices.date})"):
-        shown.print(line, soft_wrap=True)
+    yield from _field("price", f"{_price(costs)} ({prices.region}, prices of {prices.date})")
 
 
 def _stage(stage: Stage, plan: StagePlan) -> Iterator[Text]:
@@ -71,7 +77,10 @@ def _stage(stage: Stage, plan: StagePlan) -> Iterator[Text]:
             yield from _ranges(read)
         else:
             yield from _field("reads", _exchange(read, stage.tasks))
-    for output in stage.outputs:
+    if stage.sink is not None:
+        several = ", a folder of files each" if stage.sink.several else ""
+        yield from _field("writes", f"{stage.sink.format} files{several}, seen when all are there")
+    for output in stage.outputs if stage.sink is None else ():
         yield from _field("writes", _partitioning(output))
     if stage.combining is not None:
         for line in _combining(stage, stage.combining, plan):

@@ -7,27 +7,27 @@ import contextvars
 import logging
 import secrets
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from starling_py.coordinator.scheduler import (
+from starling_py.coordinator.answers import Answer, answer_table
+from starling_py.coordinator.messages import (
     Action,
     Attempt,
     Cancel,
     CancelAttempt,
+    Drain,
     Event,
     Fail,
     Finish,
     Invoke,
-    Options,
     Release,
-    Scheduler,
     StageComplete,
     StageReady,
     TaskReported,
     Tick,
 )
-from starling_py.coordinator.specs import output_runs
+from starling_py.coordinator.options import Options
+from starling_py.coordinator.scheduler import Scheduler
 from starling_py.coordinator.transport import Transport
 from starling_py.events import (
     Events,
@@ -42,40 +42,23 @@ from starling_py.events import (
 from starling_py.operators.errors import TaskError
 from starling_py.operators.task import TaskMetrics, TaskReport, TaskSpec
 from starling_py.shuffle.errors import StarlingError
-from starling_py.shuffle.format import decode_header
-from starling_py.shuffle.index import PartitionRun
-from starling_py.shuffle.meter import metered
-from starling_py.shuffle.objects import copy_key, task_key
-from starling_py.shuffle.read import read_runs
+from starling_py.shuffle.meter import RequestCounts, metered
+from starling_py.shuffle.objects import copy_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
+    from starling_py.coordinator.progress import Progress
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import Stage, StagePlan
-    from starling_py.shuffle.meter import RequestCounts
 
-__all__ = ["Answer", "Driver"]
+__all__ = ["Driver", "in_thread"]
 
 _T = TypeVar("_T")
 _TICK_SECONDS = 1.0
 _STOP_SECONDS = 40.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer of a plan, columns c0, c1 …, and the reports of all its tasks by stage.
-
-    ``requests`` are those of all attempts, also of failed ones, and of the coordinator itself.
-    ``attempts`` has the metrics of every attempt that ended, also of failed ones.
-    """
-
-    table: pa.Table
-    reports: dict[int, tuple[TaskReport, ...]]
-    requests: RequestCounts
-    attempts: tuple[TaskMetrics, ...]
 
 
 class Driver:
@@ -87,6 +70,12 @@ class Driver:
     ----------
     seconds
         How long the query may take.
+    divides
+        Divide tasks that run out of time or memory, where they can be.
+    stage_slots
+        How many attempts of one stage are in flight at most; by default as many as of all.
+    progress
+        Of an earlier driver of the same plan.
     """
 
     def __init__(
@@ -99,6 +88,9 @@ class Driver:
         max_attempts: int = 2,
         attempt_seconds: float = float("inf"),
         transport: Transport | None = None,
+        divides: bool = False,
+        stage_slots: int | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._plan = plan
         self._transport = transport or Transport()
@@ -113,14 +105,19 @@ class Driver:
                 attempt_seconds=attempt_seconds,
                 max_attempts=max_attempts,
                 transport=self._transport,
+                divides=divides,
+                stage_slots=stage_slots,
             ),
             nonce=lambda: secrets.token_hex(8),
+            progress=progress,
         )
-        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Event | None] = asyncio.Queue()
         self._attempts: dict[Attempt, asyncio.Task[None]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._releases: list[asyncio.Task[None]] = []
         self._outcome: Finish | Fail | None = None
+        self._keeps = False
+        self._requests = RequestCounts()
         self._ended: list[TaskMetrics] = []
         # Keys are known beforehand, so what attempts may have left is deleted without a listing.
         self._left: dict[Attempt, str] = {}
@@ -129,6 +126,28 @@ class Driver:
     def cancel(self) -> None:
         """Ask for the end of the query; only from the thread of the event loop."""
         self._inbox.put_nowait(Cancel())
+
+    def drain(self) -> None:
+        """Let no more attempts begin; only from the thread of the event loop."""
+        self._inbox.put_nowait(Drain())
+
+    def leave(self) -> None:
+        """Let :meth:`reports` return, as it is; only from the thread of the event loop."""
+        self._inbox.put_nowait(None)
+
+    @property
+    def running(self) -> int:
+        """How many attempts run."""
+        return len(self._scheduler.in_flight)
+
+    @property
+    def requests(self) -> RequestCounts:
+        """What the attempts so far have asked of stores."""
+        return self._requests
+
+    def progress(self) -> Progress:
+        """Return how far the plan has come; only from the thread of the event loop."""
+        return self._scheduler.progress()
 
     async def run(self) -> Answer:
         """Run the plan to its end.
@@ -144,9 +163,7 @@ class Driver:
         try:
             with metered() as own:
                 table, reports = await self._run()
-            attempts = tuple(self._ended)
-            asked = sum((each.requests for each in attempts), own.snapshot())
-            answer = Answer(table, reports, asked, attempts)
+            answer = Answer(table, reports, self._requests + own.snapshot(), tuple(self._ended))
         except StarlingError as error:
             self._events(QueryFailed(query, error, time.perf_counter() - start))
             raise
@@ -155,20 +172,46 @@ class Driver:
 
     async def _run(self) -> tuple[pa.Table, dict[int, tuple[TaskReport, ...]]]:
         try:
-            self._act(self._scheduler.start(time.time()))
-            while self._outcome is None:
-                event = await self._next_event()
-                self._act(self._scheduler.handle(event, time.time()))
-            if isinstance(self._outcome, Fail):
-                raise self._outcome.error
-            table = await _in_thread(self._take_answer)
-            reports = {stage.id: self._scheduler.reports(stage.id) for stage in self._plan.stages}
+            reports = await self._reports()
+            last = reports[self._plan.stages[-1].id]
+            store, copied = self._invoker.store, self._transport.doublewrite
+            table = await in_thread(lambda: answer_table(self._plan, last, store, copied=copied))
             return table, reports
         finally:
             await self._stop_attempts()
             # What fails to be deleted now is deleted with all the rest.
             await asyncio.gather(*self._releases, return_exceptions=True)
             await self._remove(list(self._left))
+
+    async def reports(self) -> dict[int, tuple[TaskReport, ...]] | None:
+        """Run the plan to its end, and leave all its objects where they are.
+
+        Returns
+        -------
+        dict or None
+            The reports of all tasks by stage; ``None`` if :meth:`leave` was called before the end.
+
+        Raises
+        ------
+        StarlingError
+            If there is no answer.
+        """
+        self._keeps = True
+        try:
+            return await self._reports()
+        except _Left:
+            return None
+        finally:
+            await self._stop_attempts()
+
+    async def _reports(self) -> dict[int, tuple[TaskReport, ...]]:
+        self._act(self._scheduler.start(time.time()))
+        while self._outcome is None:
+            event = await self._next_event()
+            self._act(self._scheduler.handle(event, time.time()))
+        if isinstance(self._outcome, Fail):
+            raise self._outcome.error
+        return {stage.id: self._scheduler.reports(stage.id) for stage in self._plan.stages}
 
     async def _remove(self, attempts: Sequence[Attempt]) -> None:
         """Delete what these attempts may have left, one key for all attempts of a task."""
@@ -178,10 +221,11 @@ class Driver:
         if not keys:
             return
         try:
-            await _in_thread(lambda: self._invoker.store.delete(keys))
-        except StarlingError:
-            # The answer, or the reason why there is none, matters more.
-            logging.getLogger(__name__).warning("%s … was not removed", keys[0], exc_info=True)
+            await in_thread(lambda: self._invoker.store.delete(keys))
+        except StarlingError as error:
+            # The answer, or the reason why there is none, matters more. No traceback: it would
+            # name the bucket.
+            logging.getLogger(__name__).warning("%s … was not removed (%s)", keys[0], error.code)
         else:
             for attempt in attempts:
                 self._left.pop(attempt, None)
@@ -198,9 +242,12 @@ class Driver:
     async def _next_event(self) -> Event:
         wait = min(max(self._scheduler.next_deadline - time.time(), 0.0), _TICK_SECONDS)
         try:
-            return await asyncio.wait_for(self._inbox.get(), wait)
+            event = await asyncio.wait_for(self._inbox.get(), wait)
         except TimeoutError:
             return Tick()
+        if event is None:
+            raise _Left
+        return event
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -218,7 +265,8 @@ class Driver:
                 case StageComplete():
                     self._events(StageFinished(self._plan.query, action.stage, action.reports))
                 case Release():
-                    self._release(action.stage)
+                    if not self._keeps:
+                        self._release(action.stage)
                 case Finish() | Fail():
                     self._outcome = action
 
@@ -236,6 +284,7 @@ class Driver:
             report = _failure(spec, error)
         except Exception as error:  # noqa: BLE001 - whatever an invoker raises ends the attempt
             report = _failure(spec, TaskError(f"{type(error).__name__}: {error}"))
+        self._requests += report.metrics.requests
         self._ended.append(report.metrics)
         if report.inline:
             self._left.pop(attempt, None)
@@ -254,26 +303,17 @@ class Driver:
         if running:
             await asyncio.wait(running, timeout=_STOP_SECONDS)
 
-    def _take_answer(self) -> pa.Table:
-        plan = self._plan
-        stage = plan.stages[-1]
-        reports = self._scheduler.reports(stage.id)
-        copied = self._transport.doublewrite
-        runs = output_runs(stage, reports, 0, query=plan.query, copied=copied)
-        if runs:
-            return read_runs(self._invoker.store, runs)
-        key = task_key(plan.query, stage.id, 0)
-        if reports[0].inline:
-            return decode_header(key, reports[0].inline).schema.empty_table()
-        # Some run, for the sake of the schema.
-        return read_runs(self._invoker.store, (PartitionRun(key, "", 0, 1),))
+
+class _Left(Exception):
+    """The driver was told to leave."""
 
 
 def _failure(spec: TaskSpec, error: StarlingError) -> TaskReport:
     return TaskReport(spec.query, spec.stage, spec.task, spec.attempt, "none", error=error.record())
 
 
-async def _in_thread(work: Callable[[], _T]) -> _T:
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Do something that waits, and wait for it without stopping the event loop."""
     # What the work asks of the store is counted where that of the caller is.
     here = contextvars.copy_context()
     try:

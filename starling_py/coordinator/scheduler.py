@@ -7,192 +7,78 @@ epoch.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from starling_py.coordinator.specs import task_spec
-from starling_py.coordinator.transport import Transport
-from starling_py.operators.errors import Cancelled, TaskTimedOut, WorkerDied
-from starling_py.operators.plan import ExchangeRead, Stage, StagePlan
-from starling_py.shuffle.errors import (
-    CorruptObject,
-    ObjectMissing,
-    Origin,
-    StarlingError,
-    StoreDenied,
-    StoreError,
-    StoreUnavailable,
+from starling_py.coordinator.messages import (
+    Action,
+    Attempt,
+    AttemptTimedOut,
+    Cancel,
+    CancelAttempt,
+    Drain,
+    Event,
+    Fail,
+    Finish,
+    Invoke,
+    Release,
+    StageComplete,
+    StageReady,
+    TaskReported,
+    WorkerLost,
 )
+from starling_py.coordinator.options import DIVIDED, MEMORY_DIVISIONS, RETRIED
+from starling_py.coordinator.parts import divisions, halves, in_order
+from starling_py.coordinator.progress import Begun, Progress, StageProgress
+from starling_py.coordinator.specs import task_spec
+from starling_py.operators.errors import Cancelled, OutOfMemory, TaskTimedOut, WorkerDied
+from starling_py.operators.plan import ExchangeRead, Stage, StagePlan
+from starling_py.shuffle.errors import Origin, StarlingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starling_py.operators.task import TaskReport, TaskSpec
+    from starling_py.coordinator.options import Options
+    from starling_py.operators.task import TaskReport
 
-__all__ = [
-    "Action",
-    "Attempt",
-    "AttemptTimedOut",
-    "Cancel",
-    "CancelAttempt",
-    "Event",
-    "Fail",
-    "Finish",
-    "Invoke",
-    "Options",
-    "Release",
-    "Scheduler",
-    "StageComplete",
-    "StageReady",
-    "TaskReported",
-    "Tick",
-    "WorkerLost",
-]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Attempt:
-    """Names one attempt of one task."""
-
-    stage: int
-    task: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a plan is run.
-
-    ``slots`` attempts are in flight at most. ``memory_limit`` is that of a task's DuckDB, in bytes.
-    ``deadline`` is that of the query, in seconds since the epoch.
-    """
-
-    slots: int
-    memory_limit: int
-    deadline: float
-    attempt_seconds: float = float("inf")
-    max_attempts: int = 2
-    transport: Transport = field(default_factory=Transport)
-
-
-# Events
-
-
-@dataclass(frozen=True, slots=True)
-class TaskReported:
-    """A worker answered."""
-
-    report: TaskReport
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptTimedOut:
-    """An attempt has not been reported for too long."""
-
-    attempt: Attempt
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
-    """The worker that held an attempt is gone."""
-
-    attempt: Attempt
-    reason: str = "the worker died"
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """It is ``now``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """The user wants no answer any more."""
-
-
-Event = TaskReported | AttemptTimedOut | WorkerLost | Tick | Cancel
-
-
-# Actions
-
-
-@dataclass(frozen=True, slots=True)
-class StageReady:
-    """The inputs of a stage are complete."""
-
-    stage: Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Invoke:
-    """Hand this to a worker."""
-
-    spec: TaskSpec
-
-    @property
-    def attempt(self) -> Attempt:
-        return Attempt(self.spec.stage, self.spec.task, self.spec.attempt)
-
-
-@dataclass(frozen=True, slots=True)
-class CancelAttempt:
-    """Stop an attempt; what it still reports does not matter."""
-
-    attempt: Attempt
-
-
-@dataclass(frozen=True, slots=True)
-class StageComplete:
-    """All tasks of a stage have committed."""
-
-    stage: Stage
-    reports: tuple[TaskReport, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Nobody reads the output of a stage any more."""
-
-    stage: Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The query is answered. ``reports`` are those of the last stage, in task order."""
-
-    reports: tuple[TaskReport, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The query has failed. Every attempt in flight has been cancelled before this action."""
-
-    error: StarlingError
-
-
-Action = StageReady | Invoke | CancelAttempt | StageComplete | Release | Finish | Fail
-
-_RETRYABLE = frozenset(
-    kind.code
-    for kind in (
-        WorkerDied,
-        TaskTimedOut,
-        CorruptObject,
-        StoreError,
-        ObjectMissing,
-        StoreDenied,
-        StoreUnavailable,
-    )
-)
+__all__ = ["Scheduler"]
 
 
 @dataclass(slots=True)
 class _StageState:
+    """``open`` tells which attempt each task or part is at that has not committed.
+
+    ``running`` attempts are in flight; tasks and parts in ``held`` wait for one of them to end.
+    """
+
     stage: Stage
     waits_for: set[int]
-    reports: list[TaskReport | None]
-    missing: int
-    attempts: list[int] = field(default_factory=list)
+    open: dict[int, int]
+    accepted: dict[int, TaskReport] = field(default_factory=dict)
+    divided: list[int] = field(default_factory=list)
+    begun: bool = False
+    running: int = 0
+    held: deque[int] = field(default_factory=deque)
+    complete: tuple[TaskReport, ...] = ()
+
+    def reports(self) -> tuple[TaskReport, ...]:
+        if self.complete:
+            return self.complete
+        numbers = sorted(self.accepted, key=lambda number: in_order(self.stage, number))
+        found = tuple(self.accepted[number] for number in numbers)
+        if not self.open:
+            self.complete = found
+        return found
+
+    def accept(self, report: TaskReport) -> None:
+        del self.open[report.task]
+        self.accepted[report.task] = report
+
+    def divide(self, number: int, parts: tuple[int, int]) -> None:
+        del self.open[number]
+        self.open |= dict.fromkeys(parts, 1)
+        self.divided.append(number)
 
 
 class Scheduler:
@@ -202,20 +88,22 @@ class Scheduler:
     ----------
     nonce
         Makes the nonce of an attempt; no two calls give the same.
+    progress
+        Of an earlier scheduler of the same plan. What was running begins again.
     """
 
-    def __init__(self, plan: StagePlan, options: Options, nonce: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        plan: StagePlan,
+        options: Options,
+        nonce: Callable[[], str],
+        progress: Progress | None = None,
+    ) -> None:
         self._plan = plan
         self._options = options
         self._nonce = nonce
         self._stages = {
-            stage.id: _StageState(
-                stage,
-                _reads(stage),
-                [None] * stage.tasks,
-                stage.tasks,
-                [0] * stage.tasks,
-            )
+            stage.id: _StageState(stage, _reads(stage), dict.fromkeys(range(stage.tasks), 1))
             for stage in plan.stages
         }
         self._readers = {
@@ -225,6 +113,21 @@ class Scheduler:
         self._ready: list[tuple[int, int]] = []
         self._in_flight: dict[Attempt, float] = {}
         self._ended = False
+        self._draining = False
+        for stage in progress.stages if progress is not None else ():
+            self._restore(stage)
+
+    def _restore(self, progress: StageProgress) -> None:
+        state = self._stages[progress.stage]
+        for number in progress.divided:
+            parts = halves(self._plan, state.stage, number)
+            if parts is None:
+                raise ValueError(f"task {number} of stage {progress.stage} is not divisible")
+            state.divide(number, parts)
+        for report in progress.reports:
+            state.accept(report)
+        for one in progress.begun:
+            state.open[one.number] = one.attempt
 
     @property
     def ended(self) -> bool:
@@ -243,13 +146,37 @@ class Scheduler:
 
     def reports(self, stage: int) -> tuple[TaskReport, ...]:
         """Return the accepted reports of a stage, in task order."""
-        return tuple(report for report in self._stages[stage].reports if report is not None)
+        return self._stages[stage].reports()
+
+    def progress(self) -> Progress:
+        """Return how far the plan has come."""
+        running = {(attempt.stage, attempt.task) for attempt in self._in_flight}
+        return Progress(
+            tuple(
+                StageProgress(
+                    number,
+                    state.reports(),
+                    tuple(
+                        Begun(task, attempt, (number, task) in running)
+                        for task, attempt in state.open.items()
+                        if attempt > 1 or (number, task) in running
+                    ),
+                    tuple(state.divided),
+                )
+                for number, state in self._stages.items()
+                if state.begun or not state.open
+            )
+        )
 
     def start(self, now: float) -> list[Action]:
         """Return the first actions."""
         actions: list[Action] = []
-        self._start_stages(actions)
-        self._fill(now, actions)
+        for number in [number for number, state in self._stages.items() if not state.open]:
+            if not self._ended:
+                self._stage_done(number, actions)
+        if not self._ended:
+            self._start_stages(actions)
+            self._fill(now, actions)
         return actions
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -265,6 +192,8 @@ class Scheduler:
             self._lost(event.attempt, WorkerDied(event.reason), actions)
         elif isinstance(event, AttemptTimedOut):
             self._timed_out(event.attempt, actions)
+        elif isinstance(event, Drain):
+            self._draining = True
         if not self._ended:
             self._tick(now, actions)
         if not self._ended:
@@ -296,16 +225,14 @@ class Scheduler:
         if report.index is None:
             self._lost(attempt, WorkerDied("the worker reported nothing"), actions)
             return
-        del self._in_flight[attempt]
-        state = self._stages[attempt.stage]
-        state.reports[attempt.task] = report
-        state.missing -= 1
-        if not state.missing:
+        state = self._end(attempt)
+        state.accept(report)
+        if not state.open:
             actions.append(StageComplete(state.stage, self.reports(attempt.stage)))
             self._stage_done(attempt.stage, actions)
 
     def _stage_done(self, done: int, actions: list[Action]) -> None:
-        if all(not state.missing for state in self._stages.values()):
+        if all(not state.open for state in self._stages.values()):
             self._ended = True
             actions.append(Finish(self.reports(self._plan.stages[-1].id)))
             return
@@ -319,11 +246,11 @@ class Scheduler:
 
     def _start_stages(self, actions: list[Action]) -> None:
         for state in self._stages.values():
-            if not state.waits_for and not any(state.attempts):
+            if state.open and not state.waits_for and not state.begun:
+                state.begun = True
                 actions.append(StageReady(state.stage))
-                for task in range(state.stage.tasks):
-                    state.attempts[task] = 1
-                    heapq.heappush(self._ready, (state.stage.id, task))
+                for number in state.open:
+                    heapq.heappush(self._ready, (state.stage.id, number))
 
     def _timed_out(self, attempt: Attempt, actions: list[Action]) -> None:
         if attempt in self._in_flight:
@@ -331,14 +258,30 @@ class Scheduler:
             self._lost(attempt, TaskTimedOut("the task did not report in time"), actions)
 
     def _lost(self, attempt: Attempt, error: StarlingError, actions: list[Action]) -> None:
-        if self._in_flight.pop(attempt, None) is None:
+        if attempt not in self._in_flight:
             return
         error.origin = self._origin(attempt)
-        if error.code not in _RETRYABLE or attempt.number >= self._options.max_attempts:
+        state = self._end(attempt)
+        if (parts := self._parts(attempt, error)) is not None:
+            state.divide(attempt.task, parts)
+            for part in parts:
+                heapq.heappush(self._ready, (attempt.stage, part))
+            return
+        if error.code not in RETRIED or attempt.number >= self._options.max_attempts:
             self._fail(error, actions)
             return
-        self._stages[attempt.stage].attempts[attempt.task] = attempt.number + 1
+        state.open[attempt.task] = attempt.number + 1
         heapq.heappush(self._ready, (attempt.stage, attempt.task))
+
+    def _parts(self, attempt: Attempt, error: StarlingError) -> tuple[int, int] | None:
+        """Return what a task that was too large is divided into, if it is and can be."""
+        stage = self._stages[attempt.stage].stage
+        if not self._options.divides or error.code not in DIVIDED:
+            return None
+        is_hopeless = divisions(stage, attempt.task) >= MEMORY_DIVISIONS
+        if error.code == OutOfMemory.code and is_hopeless:
+            return None
+        return halves(self._plan, stage, attempt.task)
 
     def _fail(self, error: StarlingError, actions: list[Action]) -> None:
         self._ended = True
@@ -347,16 +290,29 @@ class Scheduler:
         self._ready.clear()
         actions.append(Fail(error))
 
+    def _end(self, attempt: Attempt) -> _StageState:
+        """Forget an attempt that was in flight, and let another one of its stage come."""
+        del self._in_flight[attempt]
+        state = self._stages[attempt.stage]
+        state.running -= 1
+        if state.held:
+            heapq.heappush(self._ready, (attempt.stage, state.held.popleft()))
+        return state
+
     def _fill(self, now: float, actions: list[Action]) -> None:
-        while self._ready and len(self._in_flight) < self._options.slots:
-            stage_id, task = heapq.heappop(self._ready)
+        while self._ready and not self._draining and len(self._in_flight) < self._options.slots:
+            stage_id, number = heapq.heappop(self._ready)
             state = self._stages[stage_id]
+            if state.running >= (self._options.stage_slots or self._options.slots):
+                state.held.append(number)
+                continue
+            state.running += 1
             until = min(now + self._options.attempt_seconds, self._options.deadline)
             spec = task_spec(
                 self._plan,
                 state.stage,
-                task,
-                state.attempts[task],
+                number,
+                state.open[number],
                 reports={read: self.reports(read) for read in _reads(state.stage)},
                 nonce=self._nonce(),
                 memory_limit=self._options.memory_limit,

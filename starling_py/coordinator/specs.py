@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from starling_py.coordinator.parts import part_of, rows_of, share, task_of
 from starling_py.coordinator.transport import Transport
 from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead, Stage, StagePlan
 from starling_py.operators.task import (
@@ -23,17 +24,9 @@ if TYPE_CHECKING:
 
     from starling_py.operators.plan import Combining
 
-__all__ = ["Part", "output_runs", "share", "task_spec"]
+__all__ = ["Part", "output_runs", "task_spec"]
 
 _PLAIN = Transport()
-
-
-def share(total: int, part: int, parts: int) -> range:
-    """Return the ``part``-th of ``parts`` runs into which ``total`` things are cut.
-
-    The runs follow one another, cover everything, and differ in length by one at most.
-    """
-    return range(part * total // parts, (part + 1) * total // parts)
 
 
 class Part(NamedTuple):
@@ -57,7 +50,7 @@ def output_runs(
     Parameters
     ----------
     reports
-        Of all tasks of ``stage``, in task order.
+        Of all tasks of ``stage``, in task order; of a task that was divided those of its parts.
     parts
         Which partitions of which tasks; all of all by default.
     copied
@@ -69,18 +62,21 @@ def output_runs(
         In the order of ``parts``. Runs without a row are left out.
     """
     before = sum(earlier.count for earlier in stage.outputs[:output])
+    by_task: dict[int, list[TaskReport]] = {}
+    for report in reports:
+        by_task.setdefault(task_of(stage, report.task), []).append(report)
     runs = []
     for task, wanted in _everything(stage, output) if parts is None else parts:
         first, last = before + wanted.start, before + wanted.stop
-        index = _index(reports[task])
-        entries = index.partitions[first:last]
-        if any(entry.rows for entry in entries):
-            key = task_key(query, stage.id, task)
-            inline = reports[task].inline
-            data = inline[entries[0].offset : entries[-1].offset + entries[-1].length]
-            runs.append(
-                PartitionRun(key, index.nonce, first, last, entries, data, copied and not inline)
-            )
+        for report in by_task[task]:
+            index = _index(report)
+            entries = index.partitions[first:last]
+            if any(entry.rows for entry in entries):
+                key = task_key(query, stage.id, report.task)
+                inline = report.inline
+                data = inline[entries[0].offset : entries[-1].offset + entries[-1].length]
+                here = copied and not inline
+                runs.append(PartitionRun(key, index.nonce, first, last, entries, data, here))
     return tuple(runs)
 
 
@@ -93,7 +89,7 @@ def _index(report: TaskReport) -> ObjectIndex:
 def task_spec(
     plan: StagePlan,
     stage: Stage,
-    task: int,
+    number: int,
     attempt: int,
     *,
     reports: Mapping[int, Sequence[TaskReport]],
@@ -102,17 +98,22 @@ def task_spec(
     deadline: float,
     transport: Transport = _PLAIN,
 ) -> TaskSpec:
-    """Return what a worker needs to run one attempt of task ``task`` of ``stage``.
+    """Return what a worker needs to run one attempt of a task of ``stage``, or of a part of one.
 
     Parameters
     ----------
+    number
+        Of the task or part; see :mod:`starling_py.coordinator.parts`.
     reports
         Per stage that ``stage`` reads, those of all its tasks, in task order.
     """
+    task, taken = task_of(stage, number), part_of(plan, stage, number)
     inputs: list[TaskInput] = []
     for read in stage.inputs:
         if isinstance(read, ScanRead):
             files = read.splits[0 if read.replicated else task]
+            if taken is not None and not read.replicated:
+                files = rows_of(files, taken)
             condition = read.conditions[task] if read.conditions else ""
             inputs.append(ScanInput(read.name, read.columns, files, condition))
         else:
@@ -122,17 +123,17 @@ def task_spec(
                 reports[read.stage],
                 read.output,
                 query=plan.query,
-                parts=_parts(producer, read, stage, task),
+                parts=_parts(producer, read, stage, task, taken),
                 copied=transport.doublewrite,
             )
             inputs.append(ShuffleInput(read.name, read.columns, runs, read.reads))
     return TaskSpec(
         query=plan.query,
         stage=stage.id,
-        task=task,
+        task=number,
         attempt=attempt,
         nonce=nonce,
-        key=task_key(plan.query, stage.id, task),
+        key=task_key(plan.query, stage.id, number),
         statement=stage.statement,
         columns=stage.columns,
         inputs=tuple(inputs),
@@ -147,6 +148,7 @@ def task_spec(
         codec=transport.codec,
         inline_limit=transport.inline_limit(plan, stage),
         doublewrite=transport.doublewrite,
+        sink=stage.sink,
     )
 
 
@@ -154,12 +156,16 @@ def _stage(plan: StagePlan, wanted: int) -> Stage:
     return next(stage for stage in plan.stages if stage.id == wanted)
 
 
-def _parts(producer: Stage, read: ExchangeRead, stage: Stage, task: int) -> list[Part]:
+def _parts(
+    producer: Stage, read: ExchangeRead, stage: Stage, task: int, taken: range | None
+) -> list[Part]:
     """Return which partitions of which of the producer's tasks a task of ``stage`` reads."""
     count = producer.outputs[read.output].count
     match read.delivery:
         case Delivery.PARTITIONED:
             wanted = share(count, task, stage.tasks)
+            if taken is not None:
+                wanted = wanted[taken.start : taken.stop]
             if producer.combining is not None:
                 return _combined(producer, producer.combining, wanted)
             return [Part(at, wanted) for at in range(producer.tasks)]

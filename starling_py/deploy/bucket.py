@@ -9,7 +9,7 @@ from starling_py.deploy.errors import DeployDenied
 from starling_py.shuffle.errors import VersionedBucket, WrongRegion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from starling_py.deploy.aws import Aws
@@ -166,12 +166,18 @@ class Bucket:
                 for entry in page.get("Contents", ()):
                     yield entry["Key"], entry["Size"]
 
-    def empty(self, *, keep: str | None = None) -> int:
-        """Remove the deployment's objects, but for the bundle ``keep``; return how many."""
+    def empty(self, *, keep: Collection[str] = ()) -> int:
+        """Remove the deployment's objects; return how many.
+
+        Parameters
+        ----------
+        keep
+            Bundles that stay; scratch objects stay then, too.
+        """
         prefixes = (self.code,) if keep else (self.code, self.scratch)
         removed = 0
         for prefix in prefixes:
-            keys = [key for key, _ in self.objects(prefix) if key != keep]
+            keys = [key for key, _ in self.objects(prefix) if key not in keep]
             for start in range(0, len(keys), _BATCH):
                 removed += self._delete(keys[start : start + _BATCH])
             removed += 0 if keep else self._abort_uploads(prefix)

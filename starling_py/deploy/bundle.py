@@ -121,7 +121,14 @@ def build_bundle(
         can_compile(platform),
     )
     modules = needed_modules(contents.modules)
-    wheels = fetch_wheels(requirements, platform, cache)
+    wheels = sorted(
+        (
+            wheel
+            for group in contents.groups(platform.python)
+            for wheel in fetch_wheels(group, platform, cache)
+        ),
+        key=lambda wheel: wheel.name,
+    )
     descriptor, written = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import version
 
-__all__ = ["WORKER", "Contents", "is_needed"]
+__all__ = ["COORDINATOR", "WORKER", "Contents", "is_needed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +21,26 @@ class Contents:
         What is taken of this package, with all that it imports.
     distributions
         What is taken from the package index, in the versions that are installed here.
+    base
+        Another kind, all of whose distributions are taken too.
     """
 
     handler: str
     modules: tuple[str, ...]
     distributions: tuple[str, ...]
+    base: Contents | None = None
 
     def requirements(self, python: tuple[int, int]) -> tuple[str, ...]:
         """Return the distributions for a version of Python, pinned to what is installed here."""
+        return tuple(sorted(one for group in self.groups(python) for one in group))
+
+    def groups(self, python: tuple[int, int]) -> tuple[tuple[str, ...], ...]:
+        """Return the requirements by kind of bundle, so that each is fetched once for all kinds."""
         wanted = set(self.distributions)
         if "obstore" in wanted and python < (3, 13):
             wanted.add("typing_extensions")
-        return tuple(f"{name}=={version(name)}" for name in sorted(wanted))
+        own = tuple(f"{name}=={version(name)}" for name in sorted(wanted))
+        return (*self.base.groups(python), own) if self.base is not None else (own,)
 
 
 WORKER = Contents(
@@ -41,6 +49,24 @@ WORKER = Contents(
     ("duckdb", "isal", "msgspec", "obstore", "pyarrow"),
 )
 """A worker: no parser, no planner, no command line and no boto3."""
+
+COORDINATOR = Contents(
+    "starling_py.detached.handler.handle",
+    ("starling_py.detached.handler",),
+    (
+        "boto3",
+        "botocore",
+        "jmespath",
+        "python-dateutil",
+        "pytz",
+        "s3transfer",
+        "six",
+        "sqlglot",
+        "urllib3",
+    ),
+    WORKER,
+)
+"""A coordinator: a planner, and boto3 to call workers. It has no command line."""
 
 _UNNEEDED = tuple(
     re.compile(pattern)
@@ -61,6 +87,9 @@ _UNNEEDED = tuple(
         # Copies under the names that a linker at build time would look for: the loader asks for
         # the one that ends in a single number.
         r"pyarrow/lib(arrow|parquet)\w*\.so(\.\d+\.\d+\.\d+)?",
+        # Of some four hundred services one is called.
+        r"botocore/data/(?!lambda/2015-03-31/(service|endpoint))[^/]+/.*",
+        r"boto3/(data|docs|examples|dynamodb|ec2)/.*",
     )
 )
 

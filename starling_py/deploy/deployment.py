@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from starling_py.catalog.errors import UsageError
 from starling_py.deploy.bucket import Bucket
+from starling_py.deploy.contents import COORDINATOR, WORKER
 from starling_py.deploy.errors import DeployError, ForeignObjects, NotDeployed, StackFailed
 from starling_py.deploy.stack import Stack
 from starling_py.shuffle.errors import StarlingError
 from starling_py.worker.payload import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from starling_py.deploy.aws import Aws
     from starling_py.deploy.bundle import Bundle
@@ -29,7 +30,10 @@ _EMPTYINGS = 3
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is deployed. ``function`` is empty where there is none; ``memory`` is in MiB."""
+    """What is deployed. ``memory`` is in MiB.
+
+    ``function`` and ``coordinator`` are empty where there is none.
+    """
 
     name: str
     state: str
@@ -45,6 +49,7 @@ class Deployment:
     timeout: int
     concurrency: int | None
     log_group: str
+    coordinator: str = ""
 
     @property
     def fits(self) -> bool:
@@ -57,27 +62,35 @@ def template() -> str:
     return files(__package__).joinpath("template.yaml").read_text(encoding="utf-8")
 
 
-def dockerfile() -> str:
-    """Return the Dockerfile that makes a container image of a bundle."""
-    return files(__package__).joinpath("Dockerfile").read_text(encoding="utf-8")
+def dockerfile(handler: str = WORKER.handler) -> str:
+    """Return the Dockerfile that makes a container image of a bundle with this handler."""
+    text = files(__package__).joinpath("Dockerfile").read_text(encoding="utf-8")
+    return text.replace(WORKER.handler, handler)
 
 
 def deploy(
     aws: Aws,
     settings: Settings,
     bundle: Bundle,
+    coordinator: Bundle,
     *,
     seconds: float = 900.0,
     told: Callable[[str], None] | None = None,
 ) -> Deployment:
-    """Make a deployment, or change the one of that name; the bundle is uploaded under its hash.
+    """Make a deployment, or change the one of that name; bundles are uploaded under their hashes.
 
     What a first deployment has made is removed again if it fails.
+
+    Parameters
+    ----------
+    bundle, coordinator
+        Those of the worker and of the coordinator.
 
     Raises
     ------
     UsageError
-        If the deployment is in another bucket or prefix, or Lambda does not run the bundle.
+        If the deployment is in another bucket or prefix, the bundles are not those of a worker and
+        its coordinator, or Lambda does not run them.
     DeployError
         If AWS refuses something, or CloudFormation gives up.
     VersionedBucket, WrongRegion
@@ -88,6 +101,7 @@ def deploy(
             f"Lambda's python{bundle.manifest.python} has too old a glibc",
             hint="build the bundle for Python 3.12 or later",
         )
+    _check_kinds(bundle, coordinator)
     stack = Stack(aws, settings.name, seconds=seconds, told=told)
     bucket = Bucket(aws, settings.bucket, settings.prefix, settings.kms_key)
     before = stack.outputs()
@@ -103,10 +117,11 @@ def deploy(
         bucket.check()
     text = template()
 
-    def parameters(code_key: str) -> dict[str, str]:
+    def parameters(code_key: str = "", coordinator_key: str = "") -> dict[str, str]:
         return settings.parameters(
             bundle.manifest,
             code_key=code_key,
+            coordinator_key=coordinator_key,
             creates_bucket=creates,
             partition=aws.partition,
         )
@@ -114,21 +129,40 @@ def deploy(
     try:
         if not is_there:
             # Lambda takes code from a bucket of its own region: this one, once it is made.
-            stack.apply(text, parameters(""))
+            stack.apply(text, parameters())
         bucket.ensure_expiry()
-        key = bucket.code_key(bundle.digest)
-        if key not in dict(bucket.objects(key)):
-            if told:
-                told(f"uploading {bundle.zipped / 1e6:.0f} MB of code")
-            bucket.upload(bundle.path, key)
-        stack.apply(text, parameters(key))
-        bucket.empty(keep=key)
+        keys = [_upload(bucket, each, told) for each in (bundle, coordinator)]
+        stack.apply(text, parameters(*keys))
+        bucket.empty(keep=keys)
     except (StarlingError, OSError):
         if not before:
             with suppress(StarlingError):
-                _remove(aws, stack, bucket, created=creates, function="")
+                _remove(aws, stack, bucket, created=creates, functions=())
         raise
     return status(aws, settings.name)
+
+
+def _check_kinds(bundle: Bundle, coordinator: Bundle) -> None:
+    if bundle.manifest.handler == COORDINATOR.handler:
+        raise UsageError(f"{bundle.path} is the bundle of a coordinator, not of a worker")
+    theirs, ours = coordinator.manifest, bundle.manifest
+    if theirs.handler != COORDINATOR.handler:
+        raise UsageError(
+            f"{coordinator.path} is not the bundle of a coordinator",
+            hint="make one with `starling lambda build --coordinator`",
+        )
+    if (theirs.version, theirs.platform) != (ours.version, ours.platform):
+        raise UsageError("the bundles are of different versions or platforms")
+
+
+def _upload(bucket: Bucket, bundle: Bundle, told: Callable[[str], None] | None) -> str:
+    """Upload a bundle unless it is there, and return its key."""
+    key = bucket.code_key(bundle.digest)
+    if key not in dict(bucket.objects(key)):
+        if told:
+            told(f"uploading {bundle.zipped / 1e6:.0f} MB of code")
+        bucket.upload(bundle.path, key)
+    return key
 
 
 def status(aws: Aws, name: str) -> Deployment:
@@ -166,6 +200,7 @@ def status(aws: Aws, name: str) -> Deployment:
         timeout=facts.get("Timeout", 0),
         concurrency=concurrency,
         log_group=outputs.get("LogGroup", ""),
+        coordinator=outputs.get("Coordinator", ""),
     )
 
 
@@ -176,7 +211,7 @@ def undeploy(
     seconds: float = 900.0,
     told: Callable[[str], None] | None = None,
 ) -> None:
-    """Remove a deployment with its function, role, logs, code and scratch objects.
+    """Remove a deployment with its functions, roles, logs, code and scratch objects.
 
     A bucket that was made for it is removed too; of another one only its own objects and rule.
 
@@ -205,12 +240,15 @@ def undeploy(
             f"but {number} of its objects are not Starling's",
             hint="move or remove them first",
         )
-    _remove(aws, stack, bucket, created=created, function=outputs.get("Function", ""))
+    functions = [outputs[name] for name in ("Coordinator", "Function") if name in outputs]
+    _remove(aws, stack, bucket, created=created, functions=functions)
 
 
-def _remove(aws: Aws, stack: Stack, bucket: Bucket, *, created: bool, function: str) -> None:
-    if function:
-        # Tasks that run go on, but no more begin.
+def _remove(
+    aws: Aws, stack: Stack, bucket: Bucket, *, created: bool, functions: Sequence[str]
+) -> None:
+    for function in functions:
+        # What runs goes on, but no more begins.
         with suppress(DeployError):
             aws.call(
                 "lambda",

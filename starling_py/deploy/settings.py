@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import UsageError
+from starling_py.deploy.contents import COORDINATOR
 from starling_py.shuffle.errors import StoreError
 from starling_py.shuffle.locations import is_remote, split_url
 
@@ -89,10 +90,17 @@ class Settings:
             _object_name(url)
 
     def parameters(
-        self, manifest: Manifest, *, code_key: str, creates_bucket: bool, partition: str
+        self,
+        manifest: Manifest,
+        *,
+        code_key: str,
+        creates_bucket: bool,
+        partition: str,
+        coordinator_key: str = "",
     ) -> dict[str, str]:
-        """Return the parameters of the template; without a ``code_key`` there is no function."""
-        objects = (f"arn:{partition}:s3:::{_object_name(url)}" for url in self.data)
+        """Return the parameters of the template; without a key there is no such function."""
+        objects = [f"arn:{partition}:s3:::{_object_name(url)}" for url in self.data]
+        buckets = dict.fromkeys(each.partition("/")[0] for each in objects)
         platform = manifest.platform
         return {
             "Bucket": self.bucket,
@@ -100,6 +108,8 @@ class Settings:
             "CreateBucket": "true" if creates_bucket else "false",
             "KmsKey": self.kms_key or "",
             "CodeKey": code_key,
+            "CoordinatorKey": coordinator_key,
+            "CoordinatorHandler": COORDINATOR.handler,
             "Handler": manifest.handler,
             "WorkerVersion": manifest.version,
             "Runtime": platform.runtime,
@@ -110,6 +120,7 @@ class Settings:
             "ReservedConcurrency": str(-1 if self.concurrency is None else self.concurrency),
             "LogDays": str(self.log_days),
             "DataObjects": ",".join(objects),
+            "DataBuckets": ",".join(buckets),
             "DataKeys": ",".join(self.data_keys),
             "Subnets": ",".join(self.subnets),
             "SecurityGroups": ",".join(self.security_groups),

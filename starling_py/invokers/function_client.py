@@ -167,6 +167,21 @@ class FunctionClient:
             raise function_failure(self._name, payload)
         return bytes(payload)
 
+    def start(self, body: bytes) -> None:
+        """Let the function be called some time soon; nobody waits for an answer.
+
+        Raises
+        ------
+        CallRefused
+            If that is refused.
+        """
+        self._send(
+            "lambda:InvokeFunction",
+            lambda: self._client.invoke(
+                FunctionName=self._name, InvocationType="Event", Payload=body
+            )["Payload"].read(),
+        )
+
     def close(self) -> None:
         """Close the connections that no call uses."""
         self._client.close()

@@ -89,6 +89,8 @@ class LambdaInvoker:
     two_levels
         From how many attempts at once on the client calls only some functions, which call the
         rest. They answer for those, too, when all of them have.
+    stop_seconds
+        How long :meth:`close` waits for calls that are in flight.
 
     Raises
     ------
@@ -106,6 +108,7 @@ class LambdaInvoker:
         throttles: RetryPolicy = THROTTLES,
         faults: RetryPolicy = FAULTS,
         two_levels: int = TWO_LEVELS,
+        stop_seconds: float = _STOP_SECONDS,
     ) -> None:
         facts = client.facts()
         self._client = client
@@ -120,6 +123,7 @@ class LambdaInvoker:
         )
         self._policies = {"throttled": throttles, "fault": faults}
         self._two_levels = two_levels
+        self._stop_seconds = stop_seconds
         # Calls that are refused together must not come back together: no common seed.
         self._random = random.SystemRandom()
         self._threads = CallThreads("starling-call", self._slots)
@@ -161,7 +165,7 @@ class LambdaInvoker:
         self._closed = True
         for call in self._calls:
             call.given_up.set()
-        await asyncio.to_thread(self._threads.close, _STOP_SECONDS)
+        await asyncio.to_thread(self._threads.close, self._stop_seconds)
         self._client.close()
 
     def _send(self) -> None:

@@ -110,9 +110,11 @@ class WorkerProcess:
                 ) from error
             except (OSError, EOFError) as error:
                 await self._gone()
-                reason = self._reason()
+                reason, hint = self._reason(), self._hint()
                 self._discard()
-                raise WorkerDied(f"worker {self._name} did not start: {reason}") from error
+                raise WorkerDied(
+                    f"worker {self._name} did not start: {reason}", hint=hint
+                ) from error
             except asyncio.CancelledError:
                 self._discard()
                 raise

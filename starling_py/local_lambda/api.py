@@ -7,6 +7,7 @@ import base64
 import json
 import random
 import re
+import uuid
 from typing import TYPE_CHECKING
 
 from starling_py.local_lambda.function import Throttled
@@ -129,9 +130,11 @@ class Api:
         return Response(200, answered.ended.payload, headers)
 
     async def _event(self, function: LocalFunction, payload: bytes) -> None:
+        # A repeated call keeps its number.
+        request = str(uuid.uuid4())
         for attempt in range(_RETRIES + 1):
             try:
-                if not (await function.call(payload)).ended.failed:
+                if not (await function.call(payload, request=request)).ended.failed:
                     return
             except Throttled:
                 pass

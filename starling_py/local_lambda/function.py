@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import signal
@@ -92,8 +93,13 @@ class LocalFunction:
         reserved = self.settings.reserved
         return self._limits.concurrency if reserved is None else reserved
 
-    async def call(self, payload: bytes, *, tail: bool = False) -> Answered:
+    async def call(self, payload: bytes, *, tail: bool = False, request: str = "") -> Answered:
         """Run a call to its end.
+
+        Parameters
+        ----------
+        request
+            Its number; by default a new one.
 
         Raises
         ------
@@ -112,13 +118,16 @@ class LocalFunction:
         statistics.calls += 1
         statistics.in_flight += 1
         statistics.most_in_flight = max(statistics.most_in_flight, statistics.in_flight)
+        begun = time.perf_counter()
         try:
-            return await self._call(payload, fault, tail=tail)
+            return await self._call(payload, fault, request or str(uuid.uuid4()), tail=tail)
         finally:
             statistics.in_flight -= 1
+            # Loading the code is billed too.
+            took = (time.perf_counter() - begun) * _MILLISECONDS
+            statistics.billed += math.ceil(took) / _MILLISECONDS
 
-    async def _call(self, payload: bytes, fault: str, *, tail: bool) -> Answered:
-        request = str(uuid.uuid4())
+    async def _call(self, payload: bytes, fault: str, request: str, *, tail: bool) -> Answered:
         begun = time.perf_counter()
         # The choice is made before anything is waited for: no other call gets the same instance.
         instance = self._take_idle()

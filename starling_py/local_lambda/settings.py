@@ -99,7 +99,7 @@ class Service:
 
 @dataclass(slots=True)
 class Statistics:
-    """What has happened so far."""
+    """What has happened so far. ``billed`` are seconds, each call rounded up to milliseconds."""
 
     calls: int = 0
     cold: int = 0
@@ -108,3 +108,4 @@ class Statistics:
     failed: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
+    billed: float = 0.0

@@ -82,7 +82,7 @@ def function_failure(name: str, payload: bytes) -> StarlingError:
     if kind == "Runtime.OutOfMemory" or (exited and exited[1] == "signal: killed"):
         return OutOfMemory(
             f"function {name} used more memory than it has",
-            hint="give the function more memory, or run more tasks",
+            hint="give it more: starling deploy --memory MIB, or run more tasks: --tasks N",
         )
     if kind in _BROKEN or kind.startswith(("Init.", "Extension.")):
         return FunctionBroken(

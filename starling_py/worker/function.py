@@ -16,9 +16,11 @@ from starling_py.operators.resources import process_seconds
 from starling_py.operators.task import TaskReport
 from starling_py.shuffle.buckets import Buckets
 from starling_py.shuffle.errors import StarlingError
+from starling_py.shuffle.prices import FunctionSize
 from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.s3_credentials import environment_credentials
 from starling_py.worker.admission import admit, check_location
+from starling_py.worker.discretion import discreet
 from starling_py.worker.errors import BadInvocation, FunctionMismatch
 from starling_py.worker.payload import (
     CALL_LIMIT,
@@ -33,7 +35,12 @@ from starling_py.worker.payload import (
     pack,
     unpack_spec,
 )
-from starling_py.worker.size import function_threads, instance_limit
+from starling_py.worker.size import (
+    function_architecture,
+    function_threads,
+    instance_limit,
+    scan_room,
+)
 from starling_py.worker.timed import TimedTask, out_of_time
 
 if TYPE_CHECKING:
@@ -101,7 +108,10 @@ class FunctionWorker:
         try:
             outcome = self._answer(_invocation(event), context)
         except Exception as error:  # noqa: BLE001 - a traceback would go to the logs, with data
-            outcome = Outcome(VERSION, error=typed_error(error).record())
+            record = typed_error(error).record()
+            if not isinstance(error, StarlingError):
+                record = structs.replace(record, message=type(error).__name__)
+            outcome = Outcome(VERSION, error=record)
         answer: dict[str, object] = msgspec.to_builtins(outcome)
         return answer
 
@@ -128,10 +138,15 @@ class FunctionWorker:
             threads=function_threads(mebibytes),
             memory_limit=instance_limit(mebibytes * _MEBIBYTE),
         )
+        self._instance.room = scan_room(mebibytes * _MEBIBYTE)
         others = self._start_others(call, ends_at)
-        report = self._run(spec, store, call.data, ends_at)
+        report = discreet(self._run(spec, store, call.data, ends_at), spec)
         answered = _outcomes(others) if others else ()
-        called = structs.replace(report.metrics, called_seconds=time.monotonic() - begun)
+        called = structs.replace(
+            report.metrics,
+            called_seconds=time.monotonic() - begun,
+            function=FunctionSize(mebibytes * _MEBIBYTE, function_architecture()),
+        )
         report = structs.replace(report, metrics=called)
         outcome = Outcome(VERSION, report=as_text(pack(report)), others=answered)
         body = msgspec.json.encode(outcome)

@@ -31,6 +31,7 @@ __all__ = [
     "from_text",
     "keep",
     "pack",
+    "unpack",
     "unpack_report",
     "unpack_spec",
 ]
@@ -38,7 +39,7 @@ __all__ = [
 RELEASE = "0.1.0"
 """Of the package: a bundle has no metadata to look it up in."""
 
-WIRE = 2
+WIRE = 3
 """Grows with every change to what follows, to specs and to reports."""
 
 VERSION = f"{RELEASE}+{WIRE}"
@@ -103,8 +104,8 @@ def keep(store: ObjectStore, key: str, data: bytes) -> None:
         store.put_if_absent(key, [data])
 
 
-def pack(message: TaskSpec | TaskReport) -> bytes:
-    """Return a spec or a report, compressed."""
+def pack(message: msgspec.Struct) -> bytes:
+    """Return a spec, a report or another struct, compressed."""
     data = _ENCODER.encode(message)
     compressed: bytes = pa.compress(data, _CODEC, asbytes=True)
     return len(data).to_bytes(_SIZE_BYTES, "little") + compressed
@@ -137,7 +138,7 @@ def unpack_spec(packed: bytes) -> TaskSpec:
     BadInvocation
         If it is damaged, too large or no spec.
     """
-    return _unpack(packed, _SPEC)
+    return unpack(packed, _SPEC)
 
 
 def unpack_report(packed: bytes) -> TaskReport:
@@ -148,7 +149,7 @@ def unpack_report(packed: bytes) -> TaskReport:
     BadInvocation
         If it is damaged, too large or no report.
     """
-    return _unpack(packed, _REPORT)
+    return unpack(packed, _REPORT)
 
 
 def decode_outcome(body: bytes) -> Outcome | None:
@@ -159,7 +160,14 @@ def decode_outcome(body: bytes) -> Outcome | None:
         return None
 
 
-def _unpack(packed: bytes, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
+def unpack(packed: bytes, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
+    """Return what :func:`pack` was given.
+
+    Raises
+    ------
+    BadInvocation
+        If it is damaged, too large or something else.
+    """
     size = int.from_bytes(packed[:_SIZE_BYTES], "little")
     if len(packed) <= _SIZE_BYTES:
         raise BadInvocation("the payload is cut off")

@@ -11,6 +11,7 @@ import pytest
 from starling_py.cli.build import build
 from starling_py.cli.cleanup import cleanup
 from starling_py.cli.deploy import deploy, status, undeploy
+from starling_py.cli.detached import attach, cancel, result
 from starling_py.cli.explain import explain
 from starling_py.cli.lambda_local import local
 from starling_py.cli.main import main
@@ -20,6 +21,8 @@ from starling_py.cli.tables import tables
 
 DOCS = (Path(__file__).parents[2] / "docs/cli.md").read_text(encoding="utf-8")
 COMMANDS = {
+    "attach": attach,
+    "cancel": cancel,
     "cleanup": cleanup,
     "deploy": deploy,
     "explain": explain,
@@ -27,6 +30,7 @@ COMMANDS = {
     "lambda local": local,
     "prices": prices,
     "query": query,
+    "result": result,
     "status": status,
     "tables": tables,
     "undeploy": undeploy,

@@ -17,6 +17,7 @@ from starling_py.prices import (
     PRICES_VARIABLE,
     FunctionSize,
     Prices,
+    Pricing,
     client_place,
     load_prices,
     price_run,
@@ -49,8 +50,9 @@ def plan(*costs: Cost) -> StagePlan:
 
 
 def priced(attempts, requests=NOTHING, *, costs=FREE, **options):
-    chosen = {"functions": True, "remote_scratch": True, "place": "region"} | options
-    return price_run(plan(*costs), attempts, requests, prices=ROUND, size=ONE_GIGABYTE, **chosen)
+    chosen = {"functions": True, "remote_scratch": True, "options": S3Options} | options
+    pricing = Pricing(ROUND, ONE_GIGABYTE, **chosen)
+    return price_run(plan(*costs), attempts, requests, pricing)
 
 
 # The table
@@ -100,15 +102,16 @@ def test_requests_by_kind(counts):
 
 
 @pytest.mark.parametrize(
-    ("place", "dollars"), [("region", 0.0), ("other_region", 100.0), ("internet", 200.0)]
+    ("place", "dollars"), [("us-east-1", 0.0), ("eu-west-1", 100.0), ("internet", 200.0)]
 )
-def test_bytes_that_leave_the_region(place, dollars):
+def test_bytes_that_leave_the_region(place, dollars, monkeypatch):
+    monkeypatch.setenv(PLACE_VARIABLE, place)
     inside = TaskMetrics(requests=RequestCounts(bytes_in=3 * GIBIBYTE))
     asked = RequestCounts(bytes_in=5 * GIBIBYTE, bytes_out=9 * GIBIBYTE)
-    on_functions = priced((inside,), asked, place=place)
+    on_functions = priced((inside,), asked)
     assert on_functions.dollars == pytest.approx(1000.0 + dollars)
     # Tasks that run here have fetched all of it.
-    here = priced((inside,), asked, place=place, functions=False)
+    here = priced((inside,), asked, functions=False)
     assert here.paid == pytest.approx(dollars * 5 / 2)
 
 
@@ -131,13 +134,15 @@ def test_where_this_machine_is(told, options, place):
 
 
 def test_functions_are_paid_by_the_call_in_whole_milliseconds():
+    twice = FunctionSize(2 * GIBIBYTE, "arm64")
     attempts = (
-        TaskMetrics(seconds=0.5, called_seconds=1.0001),
-        TaskMetrics(seconds=0.0101),
-        TaskMetrics(),
+        TaskMetrics(seconds=0.5, called_seconds=1.0001, function=twice),
+        TaskMetrics(seconds=0.0001, called_seconds=0.0101, function=twice),
+        TaskMetrics(),  # of a function that died
     )
     price = priced(attempts, costs=(Cost(1, 1, 1, 9.0, 9.0, 9.0, 9.0),))
-    assert price.dollars == pytest.approx(3 * 1000.0 + (1.001 + 0.011) * 7.0)
+    assert price.dollars == pytest.approx(3 * 1000.0 + (1.001 + 0.011) * 2 * 7.0)
+    assert price.size == twice
     assert not price.estimated
 
 

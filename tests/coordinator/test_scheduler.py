@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starling_py.coordinator.scheduler import (
+from starling_py.coordinator.messages import (
     Attempt,
     AttemptTimedOut,
     Cancel,
@@ -17,15 +17,15 @@ from starling_py.coordinator.scheduler import (
     Fail,
     Finish,
     Invoke,
-    Options,
     Release,
-    Scheduler,
     StageComplete,
     StageReady,
     TaskReported,
     Tick,
     WorkerLost,
 )
+from starling_py.coordinator.options import Options
+from starling_py.coordinator.scheduler import Scheduler
 from starling_py.operators.errors import FileChanged, OutOfMemory, TaskFailed
 from starling_py.operators.plan import Delivery, Estimate, ExchangeRead, Stage, StagePlan
 from starling_py.operators.task import (
@@ -121,6 +121,7 @@ def plans(draw):
 @given(
     plans(),
     st.integers(1, 4),
+    st.none() | st.integers(1, 4),
     st.lists(
         st.tuples(
             st.sampled_from(
@@ -131,8 +132,8 @@ def plans(draw):
         max_size=80,
     ),
 )
-def test_every_task_commits_once_or_the_query_fails(wanted, slots, script):
-    machine = scheduler(wanted, slots)
+def test_every_task_commits_once_or_the_query_fails(wanted, slots, stage_slots, script):
+    machine = scheduler(wanted, slots, stage_slots=stage_slots)
     running: dict[Attempt, object] = {}
     seen: list = []
     committed: set[tuple[int, int]] = set()
@@ -156,6 +157,8 @@ def test_every_task_commits_once_or_the_query_fails(wanted, slots, script):
                 running[action.attempt] = spec
                 seen.append(spec)
                 assert len(running) <= slots
+                same = [one for one in running.values() if one.stage == spec.stage]
+                assert len(same) <= (stage_slots or slots)
             elif isinstance(action, CancelAttempt):
                 assert running.pop(action.attempt, None) is not None
             elif isinstance(action, StageComplete):
@@ -220,6 +223,21 @@ def test_lower_stages_go_first_and_slots_hold():
     assert [(spec.stage, spec.task) for spec in first] == [(0, 0), (0, 1), (0, 2), (1, 0)]
     more = invoked(machine.handle(done(first[3]), 0.0))
     assert [(spec.stage, spec.task) for spec in more] == [(1, 1)]
+
+
+def test_stages_that_are_ready_together_share_the_slots():
+    wanted = plan(stage(0, 9), stage(1, 9), stage(2, 1, [read(0), read(1)]))
+    machine = scheduler(wanted, slots=6, stage_slots=4)
+    first = invoked(machine.start(0.0))
+    assert [(spec.stage, spec.task) for spec in first] == [
+        *((0, task) for task in range(4)),
+        *((1, task) for task in range(2)),
+    ]
+    # Whatever ends, its own stage comes next as long as it has tasks.
+    assert [(s.stage, s.task) for s in invoked(machine.handle(done(first[1]), 0.0))] == [(0, 4)]
+    lost = WorkerLost(Attempt(0, 2, 1))
+    (again,) = invoked(machine.handle(lost, 0.0))
+    assert (again.stage, again.task, again.attempt) == (0, 2, 2)
 
 
 @pytest.mark.parametrize("code", [TaskFailed.code, FileChanged.code, OutOfMemory.code])

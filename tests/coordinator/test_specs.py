@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from starling_py.coordinator.specs import output_runs, share, task_spec
+from starling_py.coordinator.parts import share
+from starling_py.coordinator.specs import output_runs, task_spec
 from starling_py.operators.plan import (
     Combining,
     Delivery,

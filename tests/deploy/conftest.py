@@ -14,7 +14,7 @@ from s3_servers import S3Server
 
 from starling_py.deploy.aws import Aws
 from starling_py.deploy.bundle import Bundle, Manifest, read_bundle
-from starling_py.deploy.contents import WORKER
+from starling_py.deploy.contents import COORDINATOR, WORKER
 from starling_py.worker.payload import VERSION
 
 
@@ -44,6 +44,17 @@ def make_bundle(tmp_path: Path) -> Callable[..., Bundle]:
 @pytest.fixture
 def small(make_bundle: Callable[..., Bundle]) -> Bundle:
     return make_bundle()
+
+
+@pytest.fixture
+def small_coordinator(make_bundle: Callable[..., Bundle]) -> Bundle:
+    return make_bundle("coordinator.zip", handler=COORDINATOR.handler)
+
+
+@pytest.fixture
+def pair(small: Bundle, small_coordinator: Bundle) -> tuple[Bundle, Bundle]:
+    """The bundles of a worker and a coordinator."""
+    return small, small_coordinator
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from s3_servers import S3Server, free_port
 from starling_py.cli.main import main
 from starling_py.deploy.aws import Aws
 from starling_py.deploy.bundle import Bundle
+from starling_py.deploy.contents import COORDINATOR
 from starling_py.deploy.deployment import template
 from starling_py.deploy.errors import DeployDenied, DeployError, StackBusy, StackFailed
 from starling_py.deploy.stack import Stack
@@ -274,11 +275,12 @@ def test_deploy_needs_a_bucket():
 
 
 @pytest.mark.usefixtures("cloud")
-def test_commands(small: Bundle):
-    bundle = str(small.path)
+def test_commands(small: Bundle, small_coordinator: Bundle):
+    bundles = ("--bundle", str(small.path), "--coordinator-bundle", str(small_coordinator.path))
     named = ("--name", "from-commands")
-    code, out, said = starling("deploy", *named, "--bucket", "from-commands", "--bundle", bundle)
+    code, out, said = starling("deploy", *named, "--bucket", "from-commands", *bundles)
     assert (code, "from-commands-worker" in out, "making" in said) == (0, True, True)
+    assert "coordinator from-commands-coordinator\n" in out
     code, out, _ = starling("status", *named, "--format", "json")
     assert code == 0
     assert json.loads(out)["scratch"] == "s3://from-commands/starling/scratch"
@@ -293,7 +295,9 @@ def test_commands(small: Bundle):
 @pytest.mark.usefixtures("cloud")
 def test_a_bundle_of_another_version_is_told(make_bundle: Callable[..., Bundle]):
     bundle = make_bundle(version="0.0.1+1")
+    other = make_bundle("other.zip", version="0.0.1+1", handler=COORDINATOR.handler)
     named = ("--name", "of-another-version")
-    starling("deploy", *named, "--bucket", "of-another-version", "--bundle", str(bundle.path))
+    words = ("--bundle", str(bundle.path), "--coordinator-bundle", str(other.path))
+    starling("deploy", *named, "--bucket", "of-another-version", *words)
     assert "0.0.1+1: deploy again" in starling("status", *named)[1]
     assert starling("undeploy", *named, "--yes")[0] == 0

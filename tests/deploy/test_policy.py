@@ -6,17 +6,15 @@ before S3 writes down what they ask for, and the policy is read back from the st
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
 import msgspec
 import pytest
+from iam_policies import DATA_KEY, KEY, Policy, listed, with_keys
 from proxy_exchange import Seen
 from s3_proxy import FaultProxy
 from s3_servers import BUCKET, S3Server
@@ -49,60 +47,9 @@ from starling_py.worker.payload import (
     unpack_report,
 )
 
-KEY = "arn:aws:kms:us-east-1:123456789012:key/scratch"
-DATA_KEY = "arn:aws:kms:us-east-1:123456789012:key/data"
 NOT_ON_S3 = {"logs:CreateLogStream", "logs:PutLogEvents", "lambda:InvokeFunction"}
 """The service does the first two for the function; it calls itself for stages of many tasks."""
 S3_ACTIONS = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "PUT": "s3:PutObject"}
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Allow statements; there are no conditions in them."""
-
-    statements: tuple[dict[str, object], ...]
-
-    @classmethod
-    def of(cls, aws: Aws, stack: str) -> Policy:
-        resources = aws.call("cloudformation", "list_stack_resources", StackName=stack)
-        (role,) = [
-            each["PhysicalResourceId"]
-            for each in resources["StackResourceSummaries"]
-            if each["LogicalResourceId"] == "WorkerRole"
-        ]
-        names = aws.call("iam", "list_role_policies", RoleName=role)["PolicyNames"]
-        assert names == ["worker"]
-        policy = aws.call("iam", "get_role_policy", RoleName=role, PolicyName="worker")
-        attached = aws.call("iam", "list_attached_role_policies", RoleName=role)
-        assert attached["AttachedPolicies"] == []
-        # moto keeps what a stack sets as the text of a Python value, not as JSON, and None where
-        # CloudFormation leaves AWS::NoValue out.
-        document = ast.literal_eval(policy["PolicyDocument"])
-        statements = tuple(each for each in document["Statement"] if each)
-        for statement in statements:
-            assert statement["Effect"] == "Allow"
-            assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
-        return cls(statements)
-
-    def used(self, action: str, resource: str) -> set[tuple[str, str]]:
-        """Return the statements, by name and action, that allow an action."""
-        return {
-            (str(statement["Sid"]), action)
-            for statement in self.statements
-            if action in listed(statement["Action"])
-            and any(fnmatchcase(resource, each) for each in listed(statement["Resource"]))
-        }
-
-    def everything(self) -> set[tuple[str, str]]:
-        return {
-            (str(statement["Sid"]), action)
-            for statement in self.statements
-            for action in listed(statement["Action"])
-        }
-
-
-def listed(value: object) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
 
 
 def needed(seen: Seen) -> set[tuple[str, str]]:
@@ -119,19 +66,6 @@ def needed(seen: Seen) -> set[tuple[str, str]]:
     found = {(S3_ACTIONS[seen.asked.method], f"{arn}/{key}")}
     # S3 says 404 only to those who could have listed the bucket, and 403 to all others.
     return found | {("s3:ListBucket", arn)} if seen.status == 404 else found
-
-
-def with_keys(actions: set[tuple[str, str]], scratch_bucket: str) -> set[tuple[str, str]]:
-    """Add what S3 asks KMS for in the name of the worker where objects are encrypted."""
-    found = set(actions)
-    for action, resource in actions:
-        if action == "s3:GetObject":
-            ours = resource.startswith(f"arn:aws:s3:::{scratch_bucket}/")
-            found.add(("kms:Decrypt", KEY if ours else DATA_KEY))
-        elif action == "s3:PutObject":
-            # Parts of an object are decrypted to be put together.
-            found |= {("kms:GenerateDataKey", KEY), ("kms:Decrypt", KEY)}
-    return found
 
 
 class Context:
@@ -163,7 +97,7 @@ class Workers:
 
 @pytest.fixture(params=[False, True], ids=["plain", "kms"])
 def deployed(
-    request: pytest.FixtureRequest, aws: Aws, small: Bundle
+    request: pytest.FixtureRequest, aws: Aws, pair: tuple[Bundle, Bundle]
 ) -> Iterator[tuple[Settings, bool]]:
     name = f"starling-{uuid4().hex[:12]}"
     settings = Settings(bucket=f"{name}-scratch", name=name, data=(f"s3://{BUCKET}/lake",))
@@ -175,7 +109,7 @@ def deployed(
             kms_key=KEY,
             data_keys=(DATA_KEY,),
         )
-    deploy(aws, settings, small)
+    deploy(aws, settings, *pair)
     yield settings, request.param
     undeploy(aws, name)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 from cfnlint.api import lint_all
 
 from starling_py.deploy.bundle import Manifest
-from starling_py.deploy.contents import WORKER
+from starling_py.deploy.contents import COORDINATOR, WORKER
 from starling_py.deploy.deployment import dockerfile, template
 from starling_py.deploy.settings import Settings
 from starling_py.errors import UsageError
 from starling_py.invokers.function_client import VERSION_VARIABLE
 from starling_py.worker.function import SCRATCH_VARIABLE
+
+DOCS = Path(__file__).parents[2] / "docs/deploy.md"
 
 
 class Loader(yaml.SafeLoader):
@@ -53,19 +58,35 @@ def test_parameters_are_those_that_are_set(parsed: dict[str, dict]):
     given = Settings(bucket="bucket").parameters(
         manifest, code_key="k", creates_bucket=True, partition="aws"
     )
-    # The code is in the same bucket.
-    assert set(parsed["Parameters"]) - set(given) == {"CodeBucket"}
+    # The code is in the same bucket, and nobody has asked for another size.
+    assert set(parsed["Parameters"]) - set(given) == {"CodeBucket", "CoordinatorMemory"}
     assert set(given) <= set(parsed["Parameters"])
     defaults = {
         name: str(each["Default"])
         for name, each in parsed["Parameters"].items()
-        if "Default" in each and name not in ("CodeKey", "WorkerVersion", "CodeBucket")
+        if "Default" in each
+        and name not in ("CodeKey", "WorkerVersion", "CodeBucket", "CoordinatorMemory")
     }
     assert {name: given[name] for name in defaults} == defaults
 
 
-def test_the_function_is_told_what_it_asks_for(parsed: dict[str, dict]):
-    variables = parsed["Resources"]["Worker"]["Properties"]["Environment"]["Variables"]
+def test_the_example_for_terraform_sets_what_there_is_to_set(parsed: dict[str, dict]):
+    example = re.search(
+        r"```hcl\n(terraform \{.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL
+    )
+    block = re.search(r"\n  parameters = \{\n(.*?)\n  \}", example[1], re.DOTALL)
+    given = {line.split("=")[0].strip() for line in block[1].splitlines()}
+    required = {name for name, each in parsed["Parameters"].items() if "Default" not in each}
+    # Without the last three there is no function, or none that a client takes.
+    assert required | {"CodeBucket", "CodeKey", "WorkerVersion"} <= given
+    assert given <= set(parsed["Parameters"])
+    assert set(re.findall(r'outputs\["(\w+)"\]', example[1])) <= set(parsed["Outputs"])
+    assert example[1].count("{") == example[1].count("}")
+
+
+@pytest.mark.parametrize("function", ["Worker", "CoordinatorFunction"])
+def test_the_function_is_told_what_it_asks_for(parsed: dict[str, dict], function: str):
+    variables = parsed["Resources"][function]["Properties"]["Environment"]["Variables"]
     assert set(variables) == {SCRATCH_VARIABLE, VERSION_VARIABLE}
 
 
@@ -95,6 +116,11 @@ def test_everything_goes_with_the_stack(parsed: dict[str, dict]):
 
 def test_the_image_calls_the_same_handler():
     assert f'CMD ["{WORKER.handler}"]' in dockerfile()
+    assert f'CMD ["{COORDINATOR.handler}"]' in dockerfile(COORDINATOR.handler)
+
+
+def test_a_long_chain_of_coordinators_is_allowed(parsed: dict[str, dict]):
+    assert parsed["Resources"]["CoordinatorFunction"]["Properties"]["RecursiveLoop"] == "Allow"
 
 
 @pytest.mark.parametrize(
@@ -137,3 +163,4 @@ def test_data_that_may_be_read(url: str, arn: str):
         manifest, code_key="", creates_bucket=True, partition="aws"
     )
     assert given["DataObjects"] == arn
+    assert given["DataBuckets"] == "arn:aws:s3:::lake"

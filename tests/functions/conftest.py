@@ -114,7 +114,7 @@ class Place:
         """Put a file of this machine beside the scratch prefix and return it there."""
         path = Path(decode_path(file.path))
         data = path.read_bytes()
-        store = self.server.store("functions")
+        store = self.server.data_store("functions")
         key = f"{self.prefix}/{path.name}"
         store.put(key, [data])
         etag = store.head(key).etag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -27,7 +28,12 @@ from starling_py.errors import (
     WorkerDied,
 )
 from starling_py.invokers.function_client import VERSION_VARIABLE, FunctionClient
+from starling_py.shuffle.errors import StoreUnavailable
+from starling_py.shuffle.format import EncodedObject
+from starling_py.shuffle.index import ObjectIndex
 from starling_py.shuffle.retry import RetryPolicy
+from starling_py.shuffle.s3 import S3Store
+from starling_py.shuffle.write import _put_copy
 
 QUICK = RetryPolicy(attempts=3, base=0.001, cap=0.01, deadline=10.0)
 ENDLESS = f"SELECT count(*) AS c0 FROM range(1000000000000) WHERE {os.getpid()} > 0"
@@ -62,6 +68,10 @@ def newer(event, context):
 
 def large(event, context):
     return "x" * (7 << 20)
+
+def nap(event, context):
+    time.sleep(3)
+    return {"hello": "world"}
 
 def speak(event, context):
     print("a word of the function")
@@ -162,6 +172,22 @@ def test_throttled_calls_get_through(place, plans):
     assert all(report.error is None for report in reports)
     assert lamb.statistics().most_in_flight == 2
     assert lamb.statistics().throttled == 0
+
+
+def test_as_many_calls_are_in_flight_as_are_wanted(place, strange, plans):
+    """More than the ten connections that boto3 keeps unless it is told otherwise."""
+    lamb = strange("strange.nap")
+    invoker = place.invoker(lamb, 16)
+    specs = [plans.spec("SELECT 1::BIGINT", ["BIGINT"]) for _ in range(16)]
+
+    async def ask():
+        found = await asyncio.gather(*map(invoker.invoke, specs), return_exceptions=True)
+        await invoker.close()
+        return found
+
+    assert {type(one) for one in asyncio.run(ask())} == {FunctionMismatch}
+    invoker.store.close()
+    assert lamb.statistics().most_in_flight == 16
 
 
 def test_calls_that_are_throttled_for_too_long_fail(place, spec):
@@ -319,6 +345,28 @@ def test_errors_and_logs_name_neither_keys_nor_buckets(place, plans, caplog):
     for text in (*chain, caplog.text):
         assert KEY_ID not in text
         assert place.location.bucket not in text
+
+
+def test_what_is_logged_of_the_store_names_no_bucket(place, grouped, caplog, monkeypatch):
+    def refuse(error):
+        def refusing(*_):
+            raise error from ValueError(f"s3://{place.location.bucket}")
+
+        return refusing
+
+    down = StoreUnavailable(f"{place.location.bucket} cannot be reached")
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Store, "delete", refuse(down))
+        place.run(place.serve(), grouped())
+    assert "was not removed (STORE_UNAVAILABLE)" in caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Store, "put_if_absent", refuse(down))
+        store = place.server.store(place.prefix)
+        _put_copy(store, "q/key", EncodedObject(ObjectIndex("n", ()), (b"x",), 1))
+    assert "q/key has no copy (STORE_UNAVAILABLE)" in caplog.text
+    assert place.location.bucket not in caplog.text
+    store.delete([info.key for info in store.list("")])
+    store.close()
 
 
 def test_a_function_logs_nothing(place, plans):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from s3_servers import BUCKET, KEY_ID, SECRET
 
-from starling_py.operators.errors import Cancelled, TaskTimedOut
+from starling_py.operators.errors import Cancelled, OutOfMemory, TaskTimedOut
 from starling_py.operators.quoting import encode_path
 from starling_py.operators.run import run_task
 from starling_py.operators.task import ScanInput, ShuffleInput, TaskReport
@@ -38,7 +39,7 @@ from starling_py.worker.payload import (
     unpack_report,
     unpack_spec,
 )
-from starling_py.worker.size import function_threads, instance_limit
+from starling_py.worker.size import function_threads, instance_limit, scan_room
 
 ROLE = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
 
@@ -121,6 +122,12 @@ def test_threads_follow_the_memory(mebibytes, threads):
     assert function_threads(mebibytes) == threads
 
 
+def test_a_task_that_fails_tells_no_value(called, plans):
+    spec = plans.spec("SELECT md5(range::VARCHAR)::INTEGER FROM range(1)", ["INTEGER"])
+    message = called.run(spec).error.message
+    assert "Could not convert string '…' to INT32" in message
+
+
 def test_a_task_that_runs_out_of_time_says_so(called, plans):
     endless = f"SELECT count(*) AS c0 FROM range(1000000000000) WHERE {os.getpid()} > 0"
     report = called.run(plans.spec(endless, ["BIGINT"]), Context(seconds=1.0))
@@ -194,6 +201,21 @@ def test_warm_state_is_kept(called, plans, place):
     assert gets[0] == gets[1] + 1
 
 
+def test_a_function_that_is_too_small_for_a_task_fetches_nothing(called, plans, place, monkeypatch):
+    file = place.upload(plans.parquet("x.parquet", "SELECT hash(range) AS x FROM range(10000)"))
+    scan = ScanInput("input_0", plans.scan({"x": "UBIGINT"}, (file,)).columns, (file,))
+    spec = plans.spec("SELECT count(x) FROM input_0", ["BIGINT"], [scan], inline_limit=1000)
+    with monkeypatch.context() as patch:
+        patch.setattr("starling_py.worker.function.scan_room", lambda _: 70_000)
+        report = called.run(spec)
+    assert report.error.code == OutOfMemory.code
+    assert re.search(r"would fetch 0\.1 MB .* has room for 0\.1 MB", report.error.message)
+    # The footer at most.
+    assert report.metrics.requests.bytes_in < 70_000
+    assert called.run(spec).error is None
+    assert scan_room(512 << 20) == 268 << 20
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -219,6 +241,15 @@ def test_an_event_of_another_version(called):
     outcome = called.answer(called.event(spec="AAAA") | {"version": "0.0.1+1"})
     assert outcome.error.code == FunctionMismatch.code
     assert outcome.version == VERSION
+
+
+def test_an_error_that_nobody_expects_is_told_by_its_kind(called, plans, monkeypatch):
+    def fail(*_):
+        raise ValueError("secret value")
+
+    monkeypatch.setattr("starling_py.worker.function.admit", fail)
+    outcome = called.answer(called.event(spec=as_text(pack(plans.spec("SELECT 1", ["INTEGER"])))))
+    assert (outcome.error.code, outcome.error.message) == ("TASK_FAILED", "ValueError")
 
 
 def test_an_error_does_not_quote_the_event(called):

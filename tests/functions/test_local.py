@@ -176,6 +176,46 @@ def test_more_calls_than_the_account_allows(serve):
     assert served.server.statistics().most_in_flight == 2
 
 
+def test_new_instances_come_at_a_rate(serve):
+    """Three at once, then none for a long time; warm ones are not counted."""
+    served = serve(limits={"scaling_burst": 3, "scaling_rate": 0.001})
+
+    def call(_):
+        try:
+            return served.call({"sleep": 2.0})["pid"]
+        except ClientError as error:
+            return error.response["Reason"]
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(call, range(6)))
+    refusals = [answer for answer in answers if isinstance(answer, str)]
+    assert refusals == ["FunctionInvocationRateLimitExceeded"] * 3
+    assert len(set(answers) - set(refusals)) == 3
+    assert served.call()["pid"] in answers
+    statistics = served.server.statistics()
+    assert (statistics.cold, statistics.warm, statistics.throttled) == (3, 1, 3)
+
+
+def test_the_scaling_rate_gives_more_with_time(serve):
+    served = serve(limits={"scaling_burst": 1, "scaling_rate": 5.0})
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(served.call, {"sleep": 2.0})
+        until(lambda: served.server.statistics().in_flight == 1)
+        time.sleep(0.3)
+        served.call()
+        slow.result()
+    assert served.server.statistics().cold == 2
+
+
+def test_calls_are_billed_by_their_time(serve):
+    served = serve()
+    served.call({"sleep": 0.2})
+    served.call({"sleep": 0.2})
+    billed = served.server.statistics().billed
+    assert billed >= 0.4
+    assert round(billed * 1000) == pytest.approx(billed * 1000)
+
+
 def test_a_call_takes_the_time_that_lambda_takes_to_make_it(serve):
     served = serve(faults={"latency": 0.3})
     begun = time.monotonic()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+
 import duckdb
 import pytest
 from click.testing import CliRunner
+from lambda_processes import until
 from s3_servers import BUCKET
 
 import starling_py
@@ -18,7 +24,7 @@ def numbers(place, tmp_path, monkeypatch) -> str:
     monkeypatch.setenv("STARLING_CACHE_DIR", str(tmp_path / "cache"))
     folder = tmp_path / "numbers"
     folder.mkdir()
-    store = place.server.store(f"functions/{place.prefix}/numbers")
+    store = place.server.data_store(f"functions/{place.prefix}/numbers")
     with duckdb.connect() as connection:
         for part in range(2):
             path = folder / f"{part}.parquet"
@@ -53,6 +59,50 @@ def test_a_query_on_functions(place, numbers, scratch, monkeypatch):
         metrics = [report.metrics for report in cursor.run.reports]
         assert all(each.called_seconds > each.seconds for each in metrics)
         assert lamb.statistics().most_in_flight <= 3
+
+
+def test_what_lambda_allows_is_known_before_a_plan_is_made(place, numbers, scratch, monkeypatch):
+    lamb = place.serve(limits={"concurrency": 3}, memory=3538)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", lamb.endpoint)
+    with starling_py.connect(numbers, target="lambda", scratch=scratch) as connection:
+        assert connection.config.workers == 64
+        (stage,) = connection.explain("SELECT count(*) FROM numbers").stages
+        # Three workers of two cores each, of which the only task could have all.
+        assert stage.threads == 6
+    assert lamb.statistics().calls == 0
+
+
+KILLED = """
+import sys, starling_py
+from starling_py.coordinator.transport import Transport
+Transport.inline_limit = lambda *_: 0  # all of it goes through the store
+options = {"target": "lambda", "scratch": sys.argv[2], "tasks": 2, "workers": 2}
+with starling_py.connect(sys.argv[1], **options) as connection:
+    connection.execute("SELECT k % 5000 AS g, sum(k) FROM numbers GROUP BY g")
+"""
+
+
+def test_nothing_is_left_of_a_client_that_was_killed(place, numbers, scratch):
+    lamb = place.serve(faults={"latency": 1.0})
+    client = subprocess.Popen(
+        [sys.executable, "-c", KILLED, numbers, scratch],
+        env={**os.environ, "AWS_ENDPOINT_URL_LAMBDA": lamb.endpoint},
+    )
+    try:
+        until(lambda: place.left() or client.poll() is not None, seconds=60)
+        assert client.poll() is None
+    finally:
+        client.kill()
+        client.wait(30)
+    assert place.left() != []
+    # Calls that are on their way come to their end.
+    time.sleep(2.0)
+    until(lambda: lamb.statistics().in_flight == 0, seconds=60)
+    words = ["cleanup", "--scratch", scratch, "--older-than", "0s"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert "of 1 query" in done.output
+    assert place.left() == []
 
 
 def test_the_command(place, numbers, scratch, monkeypatch):

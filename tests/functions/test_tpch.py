@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from s3_servers import BUCKET
 
-from starling_py import engine
-from starling_py.coordinator.driver import Driver
 from starling_py.coordinator.transport import Transport
 from starling_py.tpch.generate import generate
 from starling_py.tpch.texts import NUMBERS
@@ -30,45 +28,30 @@ def tpch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tpch_url(place, tpch_folder: Path) -> str:
     prefix = "functions-tpch"
-    store = place.server.store(prefix)
+    store = place.server.data_store(prefix)
     for path in sorted(tpch_folder.rglob("*.parquet")):
         store.put(str(path.relative_to(tpch_folder)), [path.read_bytes()])
     store.close()
     return f"s3://{BUCKET}/{prefix}"
 
 
-@pytest.fixture
-def on_functions(place, monkeypatch, tmp_path):
-    """Let the engine run its tasks on functions."""
-    monkeypatch.setenv("STARLING_CACHE_DIR", str(tmp_path / "cache"))
-
-    def use(lamb):
-        monkeypatch.setattr(engine, "_invoker", lambda *_: place.invoker(lamb, WORKERS))
-        patient = {"max_attempts": 6}
-        monkeypatch.setattr(
-            engine, "Driver", lambda *args, **options: Driver(*args, **(options | patient))
-        )
-
-    return use
-
-
 @pytest.mark.parametrize("faults", [False, True], ids=["well", "faults"])
-def test_tpch(place, on_functions, tpch_folder, tpch_url, monkeypatch, request, faults):
-    """Once with the code that is installed, and once with a bundle as it would be uploaded."""
-    bundle = None if faults else request.getfixturevalue("built").path
+def test_tpch(place, tpch_folder, tpch_url, monkeypatch, tmp_path, built, faults):
+    """From a bundle as it would be uploaded, with and without what goes wrong with functions."""
+    monkeypatch.setenv("STARLING_CACHE_DIR", str(tmp_path / "cache"))
     if not faults:
         # At this scale nearly everything would travel in the reports.
         monkeypatch.setattr(Transport, "inline_limit", lambda *_: 0)
     chosen = {"seed": SEED, "throttle": 0.1, "crash": 0.03, "timeout": 0.02} if faults else {}
-    lamb = place.serve(faults=chosen, bundle=bundle)
-    on_functions(lamb)
+    lamb = place.serve(faults=chosen, bundle=built.path, limits={"concurrency": WORKERS})
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", lamb.endpoint)
     outcomes = list(
         verify(
             tpch_folder,
             tasks=4,
-            workers=WORKERS,
             copy=tpch_url,
             scratch=f"s3://{BUCKET}/{place.prefix}",
+            target="lambda",
         )
     )
     different = {each.query: each.difference for each in outcomes if each.difference}

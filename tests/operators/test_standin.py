@@ -41,7 +41,7 @@ class Remote:
     def __init__(self, server, room, plans, folder: Path, gap: int) -> None:
         self.room, self.plans, self.folder = room, plans, folder
         self.prefix = server.new_prefix()
-        self.store = server.store("")
+        self.store = server.data_store("")
         # A busy machine would be asked twice for some ranges.
         self.buckets = Buckets(
             server.options(gap=gap, hedge=HedgePolicy(enabled=False)), credentials

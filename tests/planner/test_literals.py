@@ -99,7 +99,10 @@ CONSTANTS = [
     *("{'a': 1, 'b c': 'it''s'}", "{'x': NULL, 'y': [1.25]}", "{'\"': {'n': DATE '2020-01-01'}}"),
     *("[{'a': 1}, NULL, {'a': NULL}]", "CAST({'a': NULL} AS STRUCT(a UUID))"),
     *("[CAST('0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9' AS UUID)]", "['\\xAA'::BLOB]"),
-    *("MAP {'a': 1, 'b': NULL}", "MAP {}", "NULL"),
+    *("MAP {'a': 1, 'b': NULL}", "MAP {}", "NULL", "MAP {1: {'a': [DATE '2020-01-01']}}"),
+    *("CAST(MAP {} AS MAP(UUID, BLOB))", "[MAP {'a': 1.5}, NULL]", "'{\"a\": 1}'::JSON"),
+    *("TIME_NS '23:59:59.123456789'", "TIME_NS '00:00:00'", "TIMETZ '01:02:03.5-15:59:59'"),
+    *("TIMETZ '24:00:00+00'", "TIMETZ '00:00:00-00:30'", "TIMESTAMP_NS '1700-01-01 00:00:00'"),
     *(
         f"CAST(NULL AS {type_})"
         for type_ in (
@@ -151,21 +154,9 @@ def test_constants_survive(world: World, constant: str) -> None:
     check(world, [constant])
 
 
-ON_ONE_WORKER = ("UHUGEINT", "TIMESTAMP_", "TIME ", "TIMETZ", "BIT", "JSON", "MAP", "STRUCT", "{")
-
-
 def test_known_constants_are_distributed(world: World) -> None:
-    def is_known(text: str) -> bool:
-        if text.startswith("CAST(NULL"):
-            return "STRUCT" not in text
-        beyond = text.startswith("DATE") and (
-            "BC" in text or len(text.split("-")[0]) > len("DATE '1234")
-        )
-        endless = "infinity" in text and "TIMESTAMPTZ" in text
-        return not (beyond or endless or any(word in text for word in ON_ONE_WORKER))
-
-    known = [text for text in CONSTANTS if is_known(text)]
-    assert len(known) > len(CONSTANTS) * 0.7
+    # DuckDB does not serialize a BIT, and a struct may be written without names.
+    known = [text for text in CONSTANTS if "BIT" not in text]
     assert check(world, known) == ""
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, note, reject, settings
 from hypothesis import strategies as st
 
-from starling_py.planner import distribute
+from starling_py.planner.distribute import distributor
 from starling_py.planner.placement import Choice, JoinPlacement, Way
 
 if TYPE_CHECKING:
@@ -421,7 +421,7 @@ def plan_as(patch: pytest.MonkeyPatch, setup: Setup) -> None:
 
     if setup.way is not None:
         patch.setattr(JoinPlacement, "choose", choose)
-    patch.setattr(distribute, "_TIMES_SMALLER", setup.times_smaller)
+    patch.setattr(distributor, "_TIMES_SMALLER", setup.times_smaller)
 
 
 def plan_with(world: World, sql: str, setup: Setup) -> StagePlan:

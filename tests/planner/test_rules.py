@@ -18,7 +18,7 @@ import pytest
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.bind import Binder
 from starling_py.planner.describe import describe_plan, describe_stages
-from starling_py.planner.distribute import distribute
+from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.footers import Footers
 from starling_py.planner.names import Names
 from starling_py.planner.plan import PlanOptions
@@ -27,6 +27,7 @@ from starling_py.planner.rules.join_order import order_joins
 from starling_py.planner.rules.prune_columns import prune_columns
 from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
+from starling_py.planner.rules.unnest_in_place import unnest_in_place
 from starling_py.planner.sizing import Sizing
 from starling_py.planner.statistics import Estimator
 
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
     from conftest import World
 
 FOLDER = Path(__file__).parent / "fixtures"
-BEFORE_MARKS = (inline_ctes, drop_renames, simplify_marks)
+BEFORE_MARKS = (inline_ctes, drop_renames, unnest_in_place, simplify_marks)
 EVERY = (*BEFORE_MARKS, drop_renames, order_joins, prune_columns)
 RULES = {
     "inline_ctes": EVERY[:1],
     "rename": EVERY[:2],
-    "simplify_marks": EVERY[:3],
-    "join_order": EVERY[:5],
+    "unnest_in_place": EVERY[:3],
+    "simplify_marks": EVERY[:4],
+    "join_order": EVERY[:6],
     "prune_columns": EVERY,
     "distribute": EVERY,
 }

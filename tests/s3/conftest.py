@@ -28,7 +28,7 @@ def tpch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def upload(server: S3Server, folder: Path, prefix: str) -> str:
     """Copy a folder below a prefix of the server's bucket and return its URL."""
-    store = server.store(prefix)
+    store = server.data_store(prefix)
     for path in sorted(folder.rglob("*.parquet")):
         store.put(str(path.relative_to(folder)), [path.read_bytes()])
     store.close()

@@ -93,11 +93,19 @@ def test_files_named_in_the_statement(reach, numbers: str):
         assert connection.execute(sql).fetchall() == [(5000, f"{numbers}/numbers/0.parquet")]
 
 
-def test_what_cannot_be_distributed_runs_whole(reach, numbers: str):
-    with reach.connect(numbers, tasks=3) as connection:
+@pytest.mark.parametrize("tasks", [None, 3])
+def test_what_cannot_be_distributed_runs_above_scans(reach, numbers: str, tasks: int | None):
+    with reach.connect(numbers, tasks=tasks) as connection:
         cursor = connection.execute("SELECT k, lag(k) OVER (ORDER BY k) AS b FROM numbers LIMIT 2")
         assert cursor.fetchall() == [(0, None), (1, 0)]
-        assert cursor.run.plan.stages[0].fallback
+        # No type can be spelt for it: the statement runs as it is.
+        cursor = connection.execute("SELECT row(k) FROM numbers ORDER BY k LIMIT 2")
+        assert cursor.fetchall() == [((0,),), ((1,),)]
+        last = cursor.run.plan.stages[-1]
+        assert last.fallback
+        # Nothing is fetched of the columns that it does not read.
+        sources = {column.name: column.source for column in last.inputs[0].columns}
+        assert [name for name, source in sources.items() if source == "field"] == ["k"]
 
 
 def test_row_groups_are_pruned_before_anything_is_fetched(reach, numbers: str):

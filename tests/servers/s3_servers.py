@@ -53,6 +53,13 @@ class S3Server:
             credentials=credentials,
         )
 
+    def data_store(self, prefix: str) -> S3Store:
+        """Return a store for the files that a test reads.
+
+        Of two puts of a file the slower is cut off, and ministack would keep what it has got.
+        """
+        return self.store(prefix, write=WritePolicy(enabled=False))
+
     def exact_options(self, **options: Any) -> S3Options:
         """Return how to reach the server and send nothing twice because it was slow."""
         exact = {"hedge": HedgePolicy(enabled=False), "write": WritePolicy(enabled=False)}

@@ -110,7 +110,7 @@ def test_many_ranges_of_a_large_object(s3_server) -> None:
     data = bytes(range(256)) * 2000
     wanted = [ByteRange(start, 100) for start in range(0, 500_000, 10_000)]
     for gap, requests in ((0, 50), (9_899, 50), (9_900, 1)):
-        store = s3_server.store("many", gap=gap)
+        store = s3_server.exact_store(gap=gap)
         store.put("k", [data])
         got = store.get_ranges("k", wanted)
         assert [bytes(part) for part in got] == [data[p.offset : p.offset + 100] for p in wanted]

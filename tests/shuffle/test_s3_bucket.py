@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import boto3
 import pytest
+from scripted_s3 import Fault, serving
 
-from starling_py.shuffle.errors import StoreError
+from starling_py.shuffle.errors import StoreError, WrongRegion
 from starling_py.shuffle.s3_bucket import keeps_deleted_objects
 from starling_py.shuffle.s3_credentials import Credentials
 from starling_py.shuffle.s3_options import S3Options
@@ -34,3 +35,19 @@ def test_versioned_buckets_are_found(s3_server) -> None:
     with pytest.raises(StoreError, match="no-such-bucket"):
         keeps_deleted_objects("no-such-bucket", options, KEYS)
     client.close()
+
+
+@pytest.mark.parametrize("status", [301, 400])
+def test_a_bucket_in_another_region_is_told_at_once(status) -> None:
+    with serving() as server:
+        options = S3Options(endpoint=f"http://127.0.0.1:{server.server_port}")
+        answer = Fault(status, "PermanentRedirect", "<Region>eu-west-1</Region>")
+        server.script.faults.append(answer)
+        with pytest.raises(WrongRegion, match="not in us-east-1, but in eu-west-1") as caught:
+            keeps_deleted_objects("bucket", options, KEYS)
+        assert caught.value.hint == "set AWS_REGION to eu-west-1"
+        # Some servers answer so whatever the region is.
+        for found in ("us-east-1", ""):
+            extra = f"<Region>{found}</Region>" if found else ""
+            server.script.faults.append(Fault(status, "BadRequest", extra))
+            assert keeps_deleted_objects("bucket", options, KEYS) is None

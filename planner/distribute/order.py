@@ -1,0 +1,54 @@
+"""ORDER BY and LIMIT: each task sorts and cuts its rows first, then one does so with the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from starling_py.planner.algebra import Limit, Node, Project, Sort
+
+if TYPE_CHECKING:
+    from starling_py.planner.distribute.context import Context
+    from starling_py.planner.fragments import Fragment
+
+__all__ = ["place_limit", "place_sort"]
+
+
+def place_sort(node: Sort, limit: Limit | None, context: Context) -> Fragment:
+    """Return the fragment of an ORDER BY, with the LIMIT right above it if there is one."""
+    moves = context.moves
+    below = context.place(node.input)
+    if below.is_parallel:
+        if limit is not None and limit.count is not None:
+            most = limit.count + limit.offset
+            below = below.over(Limit(Sort(below.node, node.keys), most))
+        below = moves.whole(below)
+    below = moves.gathered(below)
+    made: Node = Sort(below.node, node.keys)
+    if limit is None:
+        return below.over(made)
+    return _cut(limit, below.over(made))
+
+
+def place_limit(node: Limit, context: Context) -> Fragment:
+    """Return the fragment of a LIMIT."""
+    match node.input:
+        case Sort() as sort:
+            return place_sort(sort, node, context)
+        case Project(input=Sort() as sort, items=items):
+            sorted_ = place_sort(sort, node, context)
+            return sorted_.over(Project(sorted_.node, items))
+    moves = context.moves
+    below = context.place(node.input, in_order=True)
+    if below.is_parallel:
+        if node.count is not None:
+            below = below.over(Limit(below.node, node.count + node.offset))
+        below = moves.whole(below)
+    below = moves.gathered(below)
+    return _cut(node, below)
+
+
+def _cut(node: Limit, below: Fragment) -> Fragment:
+    """Return the limit over rows that are in one task."""
+    made = below.over(replace(node, input=below.node))
+    return made if node.percent is None else replace(made, alone="a LIMIT in percent")

@@ -1,0 +1,42 @@
+"""Tasks that have committed after their coordinator was gone."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from starling_py.coordinator.driver import in_thread
+from starling_py.operators.task import TaskReport
+from starling_py.shuffle.errors import CorruptObject, ObjectMissing
+from starling_py.shuffle.objects import task_key
+from starling_py.shuffle.read import read_index
+
+if TYPE_CHECKING:
+    from starling_py.coordinator.progress import Begun, Progress
+    from starling_py.operators.plan import StagePlan
+    from starling_py.shuffle.objects import ObjectStore
+
+__all__ = ["adopted"]
+
+_WORKER = "unknown"
+
+
+async def adopted(plan: StagePlan, progress: Progress, store: ObjectStore) -> Progress:
+    """Return the progress with those running tasks committed whose objects are there."""
+
+    def report(stage: int, begun: Begun) -> TaskReport | None:
+        try:
+            index = read_index(store, task_key(plan.query, stage, begun.number))
+        except (ObjectMissing, CorruptObject):
+            return None
+        return TaskReport(plan.query, stage, begun.number, begun.attempt, _WORKER, index=index)
+
+    asked = [
+        in_thread(partial(report, stage.stage, one))
+        for stage in progress.stages
+        for one in stage.begun
+        if one.running
+    ]
+    found = [one for one in await asyncio.gather(*asked) if one is not None]
+    return progress.plus(found)

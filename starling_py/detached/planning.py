@@ -1,0 +1,95 @@
+"""From a request to a plan, inside a function that must not touch its own machine's files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from starling_py.access import S3Access
+from starling_py.catalog.catalog import FileCatalog
+from starling_py.config import resolve
+from starling_py.detached.state import Planned
+from starling_py.planner.errors import Unsupported
+from starling_py.session import Session
+from starling_py.shuffle.locations import is_remote
+from starling_py.shuffle.meter import metered
+from starling_py.worker.errors import BadInvocation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from starling_py.catalog.table import ParquetTable
+    from starling_py.detached.state import Request
+    from starling_py.shuffle.locations import S3Location
+
+__all__ = ["check_remote", "open_session", "plan_request"]
+
+
+def check_remote(paths: Iterable[str]) -> None:
+    """Refuse paths of files that are not on S3.
+
+    Raises
+    ------
+    BadInvocation
+        If there are any.
+    """
+    if not all(map(is_remote, paths)):
+        raise BadInvocation(
+            "the query reads files that are not on S3", hint="a function reads s3:// URLs only"
+        )
+
+
+class _RemoteCatalog(FileCatalog):
+    """Tables on S3, and no others."""
+
+    def open_paths(self, patterns: tuple[str, ...], options: Mapping[str, object]) -> ParquetTable:
+        check_remote(patterns)
+        return super().open_paths(patterns, options)
+
+
+def open_session(request: Request, scratch: S3Location, folder: Path) -> Session:
+    """Return a session that plans the request, which its user closes.
+
+    Parameters
+    ----------
+    folder
+        For footers, which a warm function finds again.
+    """
+    check_remote(filter(None, (request.data, *(path for _, path in request.tables))))
+    config = resolve(
+        request.tasks,
+        request.workers,
+        scratch=str(scratch),
+        shuffle=request.shuffle,
+        doublewrite=request.doublewrite,
+        target="lambda",
+        function=request.function,
+    )
+    access = S3Access(request.options)
+    catalog = _RemoteCatalog(
+        request.data, dict(request.tables), buckets=lambda: access.buckets, cache=folder
+    )
+    return Session(catalog, config, (), access)
+
+
+def plan_request(session: Session, request: Request, query: str) -> Planned:
+    """Return the plan of a request, for a query of this id.
+
+    Raises
+    ------
+    SqlError
+        If the statement is not SQL, names what does not exist, or is no query.
+    """
+    from starling_py.planner.copying import Query
+
+    with metered() as planning:
+        statement = session.read(request.sql)
+        if not isinstance(statement, Query):
+            raise Unsupported(
+                "only queries are detached, no other statements",
+                hint="run it with starling query, without --detach",
+            )
+        plan = session.plan(request.sql, statement)
+    return Planned(msgspec.structs.replace(plan, query=query), planning.snapshot())

@@ -1,0 +1,159 @@
+"""Detached queries from the command line: the answers, errors and options of `starling query`."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from lambda_processes import until
+
+import starling_py
+from starling_py.detached.client import DetachedQueries
+
+SQL = "SELECT k % 7 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
+
+
+def test_detach_attach_result(numbers, tmp_path):
+    lamb = numbers.serve()
+    query = numbers.detach(SQL, "--tasks", "3")
+    place = ["--scratch", numbers.scratch]
+    attached = numbers.starling("attach", query, *place, "--format", "csv")
+    assert attached.exit_code == 0, attached.output
+    with starling_py.connect(numbers.data) as connection:
+        embedded = connection.execute(SQL).result
+        wanted = embedded.arrow()
+    csv = "g,s\n" + "".join(f"{g},{s}\n" for g, s in zip(*wanted.to_pydict().values(), strict=True))
+    assert attached.stdout == csv
+    assert "stage 0 (scan numbers" in attached.stderr
+    assert "7 rows from 3 stages, " in attached.stderr
+    # Nothing is left but how it has ended and the rows of the answer.
+    assert sorted(numbers.left()) == [
+        "detached/ending",
+        "stage-0002/task-000000.shuffle",
+    ]
+    again = numbers.starling("result", query, *place, "--format", "csv", "-q")
+    assert (again.exit_code, again.output) == (0, csv)
+    path = tmp_path / "answer.arrow"
+    saved = numbers.starling("result", query, *place, "--output", path, "--stats")
+    assert saved.exit_code == 0, saved.output
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        assert pa.ipc.open_file(file).read_all().equals(wanted)
+    assert lamb.statistics("starling-coordinator").calls == 1
+    assert lamb.statistics("starling-coordinator").failed == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT nothing FROM numbers", 1),
+        ("SELECT CAST('x' || k AS INTEGER) FROM numbers", 1),
+        ("SELECT * FROM '/etc/*.parquet'", 1),
+        ("CREATE TABLE t AS SELECT k FROM numbers", 1),
+    ],
+)
+def test_a_failed_query_says_what_it_always_says(numbers, sql, code):
+    numbers.serve()
+    place = ["--scratch", numbers.scratch]
+    words = ["--data", numbers.data, "--workers", "2", *place, "--target", "lambda"]
+    query = numbers.detach(sql)
+    attached = numbers.starling("attach", query, *place, "-q")
+    assert (attached.exit_code, attached.stdout) == (code, "")
+    if "/etc" in sql:
+        assert "the query reads files that are not on S3" in attached.stderr
+    elif "CREATE" in sql:
+        assert "only queries are detached" in attached.stderr
+    else:
+        embedded = numbers.starling("query", sql, *words, "-q")
+        assert without_ids(attached.stderr) == without_ids(embedded.stderr)
+    assert numbers.left() == ["detached/ending"]
+    again = numbers.starling("result", query, *place)
+    assert (again.exit_code, again.stderr) == (code, attached.stderr)
+
+
+def without_ids(text: str) -> str:
+    return re.sub(r"[0-9a-f]{19}", "ID", text)
+
+
+def test_what_is_not_there_or_not_done(numbers):
+    lamb = numbers.serve(coordinator={"handler": "json.dumps"})
+    place = ["--scratch", numbers.scratch]
+    for command in ("attach", "result", "cancel"):
+        done = numbers.starling(command, "0123456789abcdef012", *place)
+        assert done.exit_code == 1
+        assert "there is no such query" in done.output
+        assert "is not the id of a query" in numbers.starling(command, "../x", *place).output
+    query = numbers.detach(SQL)
+    done = numbers.starling("result", query, *place)
+    assert done.exit_code == 1
+    assert "the query has not ended" in done.output
+    assert lamb.statistics("starling-worker").calls == 0
+
+
+def test_options_that_exclude_one_another(numbers, tmp_path):
+    place = ["--data", numbers.data, "--scratch", numbers.scratch, "--detach"]
+    remote = [*place, "--target", "lambda"]
+    for words, reason in (
+        (place, "--detach is for --target lambda"),
+        ([*remote, "--output", tmp_path / "x.csv"], "--output means nothing with --detach"),
+        ([*remote, "--format", "csv"], "--format means nothing with --detach"),
+        ([*remote, "--stats"], "--stats means nothing with --detach"),
+        (["--coordinator", "x"], "--coordinator is for --detach"),
+    ):
+        done = numbers.starling("query", SQL, *words)
+        assert done.exit_code == 2
+        assert reason in done.output
+    done = numbers.starling("query", SQL, *remote, "--table", f"t={tmp_path}")
+    assert "files that are not on S3" in done.output
+
+
+def test_a_function_that_is_not_there_or_not_fit(numbers):
+    numbers.serve(environment={"STARLING_VERSION": "0.0.1+0"})
+    place = ["--data", numbers.data, "--scratch", numbers.scratch, "--target", "lambda"]
+    done = numbers.starling("query", SQL, *place, "--detach")
+    assert done.exit_code == 1
+    assert "starling-coordinator is of version 0.0.1+0, this client of" in done.output
+    done = numbers.starling("query", SQL, *place, "--detach", "--coordinator", "nobody")
+    assert "there is no function nobody" in done.output
+    assert numbers.left() == []
+
+
+def test_a_worker_of_another_version_ends_the_query(numbers):
+    numbers.serve()
+    query = numbers.detach(SQL, "--function", "nobody")
+    done = numbers.starling("attach", query, "--scratch", numbers.scratch)
+    assert done.exit_code == 1
+    assert "there is no function nobody in us-east-1" in done.output
+
+
+def test_cancel(numbers):
+    lamb = numbers.serve(faults={"latency": 0.3})
+    place = ["--scratch", numbers.scratch]
+    query = numbers.detach(SQL, "--tasks", "40")
+    until(lambda: lamb.statistics("starling-worker").calls)
+    done = numbers.starling("cancel", query, *place)
+    assert (done.exit_code, done.output) == (0, f"{query} is cancelled\n")
+    until(lambda: lamb.statistics("starling-coordinator").in_flight == 0)
+    attached = numbers.starling("attach", query, *place)
+    assert attached.exit_code == 1
+    assert "the query was cancelled" in attached.output
+    assert "had ended before" in numbers.starling("cancel", query, *place).output
+    assert lamb.statistics("starling-worker").calls < 40
+
+
+def test_attaching_ends_and_the_query_does_not(numbers, monkeypatch):
+    numbers.serve()
+    query = numbers.detach(SQL)
+    place = ["--scratch", numbers.scratch]
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(DetachedQueries, "wait", interrupted)
+        done = numbers.starling("attach", query, *place)
+    assert done.exit_code == 130
+    assert f"the query goes on: starling attach {query} --scratch {numbers.scratch}" in done.stderr
+    assert f"starling cancel {query}" in done.stderr
+    assert numbers.starling("attach", query, *place, "-q").exit_code == 0
