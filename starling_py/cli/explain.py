@@ -42,12 +42,13 @@ def explain(
     shuffle: str,
     target: str,
     function: str | None,
+    prices: str | None,
     format_: str,
 ) -> None:
     """Show the plan of SQL, stage by stage, before anything runs.
 
-    Each stage with its tasks, inputs, exchanges, statement, and the rows and bytes expected of
-    it. No data is read but the footers of Parquet files.
+    Each stage with its tasks, inputs, exchanges, statement, the rows and bytes expected of it, and
+    what it would cost on functions over S3. No data is read but the footers of Parquet files.
     """
     text = read_sql(sql, file)
     with connection(
@@ -55,14 +56,16 @@ def explain(
         target=target,
         function=function,
         dialect=dialect,
+        prices=prices,
     ) as connected:
         plan = connected.explain(text, parameters)
+        paid = connected.config.prices
     if format_ == "json":
         click.echo(_json(plan))
     else:
         from starling_py.cli.stages import show_plan
 
-        show_plan(plan)
+        show_plan(plan, paid)
 
 
 def _json(plan: StagePlan) -> str:
