@@ -33,6 +33,7 @@ _SAVE_SHARE = 20
 _LOOK_SECONDS = 2.0
 _DRAIN_SECONDS = 60.0
 _LEAVE_SECONDS = 10.0
+_STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Watch:
         finally:
             if not running.done():
                 running.cancel()
-                await asyncio.wait([running])
+                await asyncio.wait([running], timeout=_STOP_SECONDS)
         if reports is None and not self.is_superseded:
             await self._save(now=True)
         return reports
