@@ -14,6 +14,7 @@ import msgspec
 from starling_py.shuffle.errors import ErrorRecord
 from starling_py.shuffle.index import Codec, ObjectIndex, PartitionRun
 from starling_py.shuffle.meter import RequestCounts
+from starling_py.shuffle.prices import FunctionSize
 
 __all__ = [
     "WRITTEN_COLUMNS",
@@ -22,6 +23,7 @@ __all__ = [
     "HashPartitioning",
     "InputColumn",
     "Partitioning",
+    "RangePartitioning",
     "SamePartitions",
     "ScanColumn",
     "ScanInput",
@@ -34,6 +36,7 @@ __all__ = [
     "TaskMetrics",
     "TaskReport",
     "TaskSpec",
+    "Variables",
 ]
 
 
@@ -109,13 +112,14 @@ class ShuffleInput(msgspec.Struct, frozen=True, tag="shuffle"):
     """Partitions of earlier stages' outputs, concatenated in the order of ``runs``.
 
     ``reads`` is how often the statement names the relation: more than once means that it must be
-    a table and not a stream.
+    a table and not a stream. ``condition`` is SQL over the columns that a row must pass, or empty.
     """
 
     name: str
     columns: tuple[InputColumn, ...]
     runs: tuple[PartitionRun, ...]
     reads: int = 1
+    condition: str = ""
 
 
 TaskInput = ScanInput | ShuffleInput
@@ -142,6 +146,19 @@ class HashPartitioning(msgspec.Struct, frozen=True, tag="hash"):
     spread_nulls: bool = False
 
 
+class RangePartitioning(msgspec.Struct, frozen=True, tag="range"):
+    """``count`` partitions of equal numbers of rows, sorted; the only output of its stage.
+
+    ``order`` is what stands behind ORDER BY, over the output's column names, and ``key`` an
+    expression whose bytes are in the same order. Each task sorts for itself; its report tells the
+    keys at which its partitions begin.
+    """
+
+    key: str
+    order: str
+    count: int
+
+
 class SamePartitions(msgspec.Struct, frozen=True, tag="same"):
     """A combiner's output: its only input's rows, by the ``count`` partitions they came in.
 
@@ -151,7 +168,7 @@ class SamePartitions(msgspec.Struct, frozen=True, tag="same"):
     count: int
 
 
-Partitioning = SinglePartition | HashPartitioning | SamePartitions
+Partitioning = SinglePartition | HashPartitioning | RangePartitioning | SamePartitions
 
 
 class SinkColumn(msgspec.Struct, frozen=True):
@@ -196,6 +213,17 @@ class Setting(msgspec.Struct, frozen=True):
     value: str
 
 
+class Variables(msgspec.Struct, frozen=True):
+    """Session variables that a statement reads with ``getvariable``.
+
+    ``data`` is an Arrow IPC stream of one row in DuckDB's lossless form, with a column for each
+    variable; ``columns`` are their names and DuckDB types.
+    """
+
+    columns: tuple[InputColumn, ...]
+    data: bytes
+
+
 class TaskSpec(msgspec.Struct, frozen=True):
     """Everything that a worker needs to know.
 
@@ -213,7 +241,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
     ``codec`` compresses the output object. An output of at most ``inline_limit`` bytes travels in
     the report instead of the store. With ``doublewrite`` the attempt that wins writes a second
-    copy of its object.
+    copy of its object. An ``answer`` goes to the user, and may be larger than memory.
 
     With a ``sink`` the statement's columns are those of the sink, ``columns`` are
     ``WRITTEN_COLUMNS``, and there is one output.
@@ -240,10 +268,20 @@ class TaskSpec(msgspec.Struct, frozen=True):
     inline_limit: int = 0
     doublewrite: bool = False
     sink: FileSink | None = None
+    variables: Variables | None = None
+    answer: bool = False
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):
-    """What an attempt cost. Seconds are wall-clock unless named otherwise."""
+    """What an attempt cost. Seconds are wall-clock unless named otherwise.
+
+    ``input_seconds`` find, fetch or hand over the inputs; a scan of local files is part of the
+    statement. For ``partition_seconds`` of ``statement_seconds`` rows are cut into partitions.
+    ``output_seconds`` commit the output.
+
+    ``called_seconds`` are those of a function, from its call (or its start, for the first one) to
+    its answer, and ``function`` is what it was; 0 and none elsewhere.
+    """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -256,6 +294,9 @@ class TaskMetrics(msgspec.Struct, frozen=True):
     bytes_out: int = 0
     requests: RequestCounts = RequestCounts()
     peak_rss: int = 0
+    called_seconds: float = 0.0
+    partition_seconds: float = 0.0
+    function: FunctionSize | None = None
 
 
 class TaskReport(msgspec.Struct, frozen=True):
@@ -264,6 +305,10 @@ class TaskReport(msgspec.Struct, frozen=True):
     ``index.nonce`` is the winner's, which need not be this attempt's. Where the output is small,
     ``inline`` are the bytes of its partitions, at the offsets that ``index`` tells, and there is
     no object: the first report that the coordinator accepts is then the commit.
+
+    ``bounds`` are, for an output by ranges, the sort key of the first row of each partition that
+    has rows, and behind them that of the last row; they are cut to BOUND_BYTES, which keeps their
+    order.
     """
 
     query: str
@@ -275,3 +320,4 @@ class TaskReport(msgspec.Struct, frozen=True):
     index: ObjectIndex | None = None
     inline: bytes = b""
     error: ErrorRecord | None = None
+    bounds: tuple[bytes, ...] = ()

@@ -44,12 +44,16 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class StageRead:
-    """In a stage, a read of output number ``output`` of an earlier stage, under these names."""
+    """In a stage, a read of output number ``output`` of an earlier stage, under these names.
+
+    ``key`` is the SQL of the sort key whose ranges the tasks have, if that is what is delivered.
+    """
 
     columns: tuple[Column, ...]
     stage: int
     output: int
     delivery: Delivery
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +218,14 @@ class GroupingSets:
 class Group:
     """Groups by ``keys`` and computes ``aggregates`` in each; without aggregates, DISTINCT.
 
-    ``keys`` are columns of the input. Without keys there is exactly one group.
+    ``keys`` are columns of the input. Without keys there is exactly one group. A ``partial`` one
+    groups the rows that each task happens to have; its groups meet in another stage.
     """
 
     input: Node
     keys: tuple[Column, ...]
     aggregates: tuple[tuple[str, Aggregate], ...]
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,9 @@ from starling_py.planner.algebra import (
 from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.expressions import Column
 from starling_py.planner.fragments import Spread
-from starling_py.planner.remote import on_s3
+from starling_py.planner.remote import Fetch, fetch_estimate, on_s3
 from starling_py.planner.sizing import Sizing, borders, cut, whole_row_groups
+from starling_py.planner.splitting import splittable_reads
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
 from starling_py.planner.tables import ColumnSource, TableColumn
@@ -62,8 +63,12 @@ def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[S
     stages = []
     for draft in drafts:
         made = statement(draft.fragment.node)
+        splittable = {id(read) for read in splittable_reads(draft.fragment.node)}
         reads = tuple(
-            _input(f"input_{at}", leaf, draft.fragment.tasks, footers, sizing)
+            _input(
+                *(f"input_{at}", leaf, draft.fragment.tasks, footers, sizing),
+                splittable=id(leaf) in splittable,
+            )
             for at, leaf in enumerate(made.leaves)
         )
         relation = estimator.of_draft(draft)
@@ -103,11 +108,20 @@ def scan_column(name: str, column: TableColumn) -> ScanColumn:
 
 
 def _input(
-    name: str, leaf: Scan | StageRead, tasks: int, footers: Footers, sizing: Sizing
+    name: str,
+    leaf: Scan | StageRead,
+    tasks: int,
+    footers: Footers,
+    sizing: Sizing,
+    *,
+    splittable: bool,
 ) -> StageInput:
     if isinstance(leaf, StageRead):
+        columns_read = input_columns(leaf.columns)
         return ExchangeRead(
-            name, leaf.stage, leaf.output, leaf.delivery, input_columns(leaf.columns)
+            *(name, leaf.stage, leaf.output, leaf.delivery, columns_read),
+            splittable=splittable,
+            key=leaf.key,
         )
     columns = tuple(scan_column(item.name, item.column) for item in leaf.scanned)
     return scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)
@@ -124,8 +138,12 @@ def scan_read(
     tasks: int,
     footers: Footers,
     sizing: Sizing,
+    fetched: Sequence[Fetch] = (),
 ) -> ScanRead:
-    """Return the read of a scan's share by each of ``tasks`` tasks, as the relation ``name``."""
+    """Return the read of a scan's share by each of ``tasks`` tasks, as the relation ``name``.
+
+    ``fetched`` is what it fetches, where that is not what the scan says.
+    """
     total = sum(len(file.row_groups) for file in scan.table.files)
     kept = footers.kept(scan)
     if scan.cut is None:
@@ -148,6 +166,7 @@ def scan_read(
     ]
     if scan.scanned and wanted != list(range(len(hive))):
         splits = tuple(tuple(_with_constants(file, wanted) for file in split) for split in splits)
+    fetched = fetched or (fetch_estimate(scan, kept),)
     return ScanRead(
         name,
         scan.table.name,
@@ -158,6 +177,8 @@ def scan_read(
         total - len(kept),
         conditions,
         begins,
+        bytes=sum(fetch.bytes for fetch in fetched),
+        gets=sum(fetch.gets for fetch in fetched),
     )
 
 

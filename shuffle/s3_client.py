@@ -201,7 +201,7 @@ class S3Client:
         async def send() -> None:
             await self._obstore.copy_async(self._access.pooled(), source, target)
 
-        await self._ask("put", target, lambda: self._counted("put", send))
+        await self._ask("copy", source, lambda: self._counted("put", send))
 
     async def head(self, key: str) -> ObjectInfo:
         async def send() -> ObjectInfo:
@@ -327,7 +327,14 @@ class S3Client:
             self._meter.count(kind)
         else:
             self._meter.add(counts(result))
+        if kind == "get" and self._asks_kms():
+            self._meter.add(RequestCounts(kms=1))
         return result
+
+    def _asks_kms(self) -> bool:
+        """Return whether each GET makes the store ask KMS. No reply to a GET tells it here."""
+        uploader = self._uploader
+        return self._options.kms_reads or (uploader is not None and uploader.asks_kms)
 
     def close(self) -> None:
         """Let go of the connections; not in the event loop, because threads are waited for."""

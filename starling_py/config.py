@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, cast
 
 from starling_py.catalog.errors import UsageError
 from starling_py.leftovers import split_scratch
+from starling_py.prices import Prices, load_prices
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["Config", "Isolation", "Shuffle", "Target", "parse_size", "resolve"]
 
@@ -48,6 +52,8 @@ class Config:
     target: Target = "local"
     function: str = FUNCTION
     stage_workers: int | None = None
+    dialect: str = "duckdb"
+    prices: Prices = field(default_factory=Prices)
 
 
 def resolve(
@@ -62,6 +68,8 @@ def resolve(
     target: str = "local",
     function: str | None = None,
     stage_workers: int | None = None,
+    dialect: str = "duckdb",
+    prices: Prices | str | os.PathLike[str] | None = None,
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -69,6 +77,8 @@ def resolve(
     ------
     UsageError
         For a number that is out of range, an unknown isolation or a size that is none.
+    Unsupported
+        For an unknown dialect.
     """
     for name, number, most in (
         ("tasks", tasks, MOST_TASKS),
@@ -100,6 +110,7 @@ def resolve(
     if function is not None and target != "lambda":
         raise UsageError("a function is for the target 'lambda'")
     from starling_py.coordinator.machine import available_cores
+    from starling_py.planner.dialects import check_dialect
 
     cores = available_cores()
     return Config(
@@ -114,6 +125,8 @@ def resolve(
         target=cast("Target", target),
         function=function or FUNCTION,
         stage_workers=stage_workers,
+        dialect=check_dialect(dialect),
+        prices=prices if isinstance(prices, Prices) else load_prices(prices),
     )
 
 

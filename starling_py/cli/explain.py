@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,8 @@ __all__ = ["explain"]
 def explain(
     sql: str | None,
     file: Path | None,
+    parameters: dict[str, Any],
+    dialect: str,
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -40,24 +42,30 @@ def explain(
     shuffle: str,
     target: str,
     function: str | None,
+    prices: str | None,
     format_: str,
 ) -> None:
     """Show the plan of SQL, stage by stage, before anything runs.
 
-    Each stage with its tasks, inputs, exchanges, statement, and the rows and bytes expected of
-    it. No data is read but the footers of Parquet files.
+    Each stage with its tasks, inputs, exchanges, statement, the rows and bytes expected of it, and
+    what it would cost on functions over S3. No data is read but the footers of Parquet files.
     """
     text = read_sql(sql, file)
     with connection(
-        data, tables, tasks, workers, memory, scratch, shuffle, target=target, function=function
+        *(data, tables, tasks, workers, memory, scratch, shuffle),
+        target=target,
+        function=function,
+        dialect=dialect,
+        prices=prices,
     ) as connected:
-        plan = connected.explain(text)
+        plan = connected.explain(text, parameters)
+        paid = connected.config.prices
     if format_ == "json":
         click.echo(_json(plan))
     else:
         from starling_py.cli.stages import show_plan
 
-        show_plan(plan)
+        show_plan(plan, paid)
 
 
 def _json(plan: StagePlan) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -58,6 +60,11 @@ def data_options(command: _F) -> _F:
 def plan_options(command: _F) -> _F:
     """Add what changes a plan: where tasks run, how many, and how they exchange rows."""
     command = click.option(
+        "--prices",
+        metavar="FILE",
+        help="What requests and seconds cost, as TOML or JSON.  [default: $STARLING_PRICES]",
+    )(command)
+    command = click.option(
         "--function",
         metavar="NAME",
         help="The function for --target lambda, by name or ARN.  [default: starling-worker]",
@@ -106,6 +113,9 @@ def plan_options(command: _F) -> _F:
 def output_options(command: _F) -> _F:
     """Add what becomes of an answer."""
     command = click.option("--quiet", "-q", is_flag=True, help="Say nothing about what ran.")(
+        command
+    )
+    command = click.option("--cost", is_flag=True, help="Say what the run cost, item by item.")(
         command
     )
     command = click.option(
@@ -166,7 +176,23 @@ def platform_options(command: _F) -> _F:
 
 
 def sql_options(command: _F) -> _F:
-    """Add the statement: an argument or ``--file``."""
+    """Add the statement, an argument or ``--file``, its dialect and ``--param``."""
+    command = click.option(
+        "--dialect",
+        default="duckdb",
+        show_default=True,
+        metavar="NAME",
+        help="The dialect of the SQL: trino, spark, snowflake, bigquery, postgres …",
+    )(command)
+    command = click.option(
+        "--param",
+        "-p",
+        "parameters",
+        multiple=True,
+        metavar="NAME=TEXT|NAME:=JSON",
+        callback=_parameters,
+        help="The value of $NAME, or of $1 or ?; may be given several times.",
+    )(command)
     command = click.option(
         "--file",
         "-f",
@@ -213,6 +239,8 @@ def connection(
     target: str = "local",
     function: str | None = None,
     stage_workers: int | None = None,
+    dialect: str = "duckdb",
+    prices: str | None = None,
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -235,6 +263,8 @@ def connection(
         target=target,
         function=function,
         stage_workers=stage_workers,
+        dialect=dialect,
+        prices=prices,
     )
 
 
@@ -244,6 +274,24 @@ def _task_count(_: click.Context, __: click.Parameter, value: str) -> int | None
     if not value.isascii() or not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is neither 'auto' nor a number from 1.")
     return int(value)
+
+
+def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for given in values:
+        name, equals, text = given.partition("=")
+        typed = name.endswith(":")
+        name = name.removesuffix(":").removeprefix("$")
+        if not (name and equals):
+            raise click.BadParameter(f"{given!r} is not of the form NAME=TEXT or NAME:=JSON.")
+        if name in found:
+            raise click.BadParameter(f"there are two values for ${name}.")
+        try:
+            # A number is what the same digits are in SQL.
+            found[name] = json.loads(text, parse_float=Decimal) if typed else text
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not JSON.") from None
+    return found
 
 
 def _tables(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

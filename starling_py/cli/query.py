@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,9 +17,9 @@ from starling_py.cli.options import (
     read_sql,
     sql_options,
 )
-from starling_py.cli.report import count, dollars, note, requests, seconds, size
-from starling_py.prices import PRICES, request_dollars
+from starling_py.cli.report import bill, count, dollars, note, requests, seconds, size, skew
 from starling_py.shuffle.meter import RequestCounts
+from starling_py.skew import skewed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["check_output", "give", "query"]
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
-_NOT_DETACHED = ("memory", "isolation", "format_", "output", "max_rows", "stats")
+_NOT_DETACHED = (
+    *("dialect", "memory", "isolation", "prices"),
+    *("format_", "output", "max_rows", "stats", "cost"),
+)
 """Options that mean nothing to a query that runs elsewhere, or that are for its answer."""
 
 
@@ -70,6 +73,8 @@ def query(
     context: click.Context,
     sql: str | None,
     file: Path | None,
+    parameters: dict[str, Any],
+    dialect: str,
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -81,10 +86,12 @@ def query(
     doublewrite: bool,
     target: str,
     function: str | None,
+    prices: str | None,
     format_: str,
     output: Path | None,
     max_rows: int,
     stats: bool,
+    cost: bool,
     quiet: bool,
     detach: bool,
     stage_workers: int | None,
@@ -95,11 +102,13 @@ def query(
     The statement is an argument, comes from --file, or from standard input when it is a dash.
     Beside the tables of --data and --table it may name files: FROM 'path/*.parquet'.
     """
-    check_output(context, output, stats=stats, quiet=quiet)
+    check_output(context, output, stats=stats, cost=cost, quiet=quiet)
     text = read_sql(sql, file)
     if detach:
         from starling_py.cli.detached import begin
 
+        if parameters:
+            raise click.UsageError("--detach takes no --param")
         given = {name: context.get_parameter_source(name) for name in _NOT_DETACHED}
         begin(
             text,
@@ -133,15 +142,28 @@ def query(
         target=target,
         function=function,
         stage_workers=stage_workers,
+        dialect=dialect,
+        prices=prices,
     ) as connected:
-        cursor = connected.execute(text)
-        give(cursor.result, cursor.run, format_, output, max_rows, stats=stats, quiet=quiet)
+        cursor = connected.execute(text, parameters)
+        give(
+            cursor.result,
+            cursor.run,
+            format_,
+            output,
+            max_rows,
+            stats=stats,
+            cost=cost,
+            quiet=quiet,
+        )
 
 
-def check_output(context: click.Context, output: Path | None, *, stats: bool, quiet: bool) -> None:
+def check_output(
+    context: click.Context, output: Path | None, *, stats: bool, cost: bool, quiet: bool
+) -> None:
     """Refuse options of :func:`output_options` that contradict one another, or an unfit file."""
-    if stats and quiet:
-        raise click.UsageError("--stats and --quiet exclude each other")
+    if quiet and (stats or cost):
+        raise click.UsageError(f"--{'stats' if stats else 'cost'} and --quiet exclude each other")
     if output is not None:
         from starling_py.output import check_target
 
@@ -158,6 +180,7 @@ def give(
     max_rows: int,
     *,
     stats: bool,
+    cost: bool,
     quiet: bool,
 ) -> None:
     """Show or save an answer as :func:`output_options` ask for it, and say what ran."""
@@ -171,6 +194,9 @@ def give(
         _say(run, output)
     if stats:
         _say_more(run)
+    if cost:
+        for line in bill(run.price):
+            note(line)
 
 
 def _show(result: Result, format_: str, max_rows: int) -> None:
@@ -207,7 +233,7 @@ def _say(run: QueryRun, output: Path | None) -> None:
         return
     cost = ""
     if asked.requests:
-        cost = f", {count(asked.requests, 'request')} for {dollars(request_dollars(asked))}"
+        cost = f", {count(asked.requests, 'request')}, {dollars(run.price.paid)}"
     if run.out_of_memory:
         note(
             f"the functions ran out of memory {count(run.out_of_memory, 'time')} before that, "
@@ -227,12 +253,9 @@ def _say_more(run: QueryRun) -> None:
     if run.requests.requests:
         note(f"S3, planning: {requests(run.planning_requests)}")
         note(f"S3, run: {requests(run.requests - run.planning_requests)}")
-        note(
-            f"S3 requests cost {dollars(request_dollars(run.requests))} "
-            f"({PRICES.region}, prices of {PRICES.date})"
-        )
     for stage in run.plan.stages:
-        metrics = [report.metrics for report in run.reports if report.stage == stage.id]
+        reports = [report for report in run.reports if report.stage == stage.id]
+        metrics = [report.metrics for report in reports]
         rows_in, rows_out = sum(m.rows_in for m in metrics), sum(m.rows_out for m in metrics)
         slowest = max((m.seconds for m in metrics), default=0.0)
         note(
@@ -240,6 +263,9 @@ def _say_more(run: QueryRun) -> None:
             f"{rows_in:,} to {count(rows_out, 'row')}, "
             f"{size(sum(m.bytes_out for m in metrics))}, slowest {seconds(slowest)}"
         )
+        busiest = skewed(reports, run.plan.balance_rows)
+        if busiest is not None:
+            note(f"  {skew(busiest)}")
         asked = sum((m.requests for m in metrics), RequestCounts())
         if asked.requests:
             note(f"  {requests(asked)}")

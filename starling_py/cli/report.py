@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from starling_py.prices import RunPrice
     from starling_py.shuffle.meter import RequestCounts
+    from starling_py.skew import Busiest
 
 __all__ = [
     "FAILED",
     "INTERRUPTED",
     "USAGE",
+    "bill",
     "count",
     "dollars",
     "note",
@@ -23,6 +26,7 @@ __all__ = [
     "seconds",
     "show_error",
     "size",
+    "skew",
     "wants_colour",
 ]
 
@@ -80,6 +84,24 @@ def dollars(amount: float) -> str:
     return f"${amount:.{max(decimals, 2)}f}"
 
 
+def bill(price: RunPrice) -> list[str]:
+    """Return what a run cost, a line for each item."""
+    memory = f"{price.size.memory / (1 << 20):,.0f} MB on {price.size.architecture}"
+    lines = [f"price in {price.region}, {price.date}, of functions with {memory}"]
+    for item in price.items:
+        mark = "  estimate" if item.estimated else ""
+        quantity = f"{item.quantity:,.0f}" if item.unit != "GB s" else f"{item.quantity:,.2f}"
+        if item.unit == "GB":
+            quantity = f"{item.quantity:,.6f}"
+        paid = f"{dollars(item.dollars):>12}{mark}"
+        lines.append(f"  {item.name:<19} {quantity:>12} {item.unit:<8} {paid}")
+    mark = ""
+    if price.estimated:
+        mark = f"  of which paid {dollars(price.paid)}"
+    lines.append(f"  {'total':<41} {dollars(price.dollars):>12}{mark}")
+    return lines
+
+
 def requests(counts: RequestCounts) -> str:
     """Return requests by kind, bytes, and what went wrong or slowly."""
     named = {kind: getattr(counts, kind) for kind in ("get", "put", "head", "list", "delete")}
@@ -94,6 +116,11 @@ def requests(counts: RequestCounts) -> str:
             f"{counts.hedges_won:,} of them faster, {size(counts.hedge_bytes)} for nothing"
         )
     return text
+
+
+def skew(busiest: Busiest) -> str:
+    """Return which task had more to do than the others."""
+    return f"skewed: task {busiest.task} read {busiest.share:.0%} of the rows"
 
 
 def seconds(duration: float) -> str:

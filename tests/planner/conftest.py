@@ -59,11 +59,17 @@ class World:
         *,
         small_rows: int = 0,
         few_groups: int | None = None,
+        sort_rows: int = 4_000_000,
         shuffle: Literal["auto", "direct", "combined"] = "auto",
     ) -> StagePlan:
         few = small_rows if few_groups is None else few_groups
         options = PlanOptions(
-            tasks, 2, 2, 1 << 30, small_rows=small_rows, few_groups=few, shuffle=shuffle
+            *(tasks, 2, 2, 1 << 30),
+            small_rows=small_rows,
+            few_groups=few,
+            shuffle=shuffle,
+            balance_rows=0,
+            sort_rows=sort_rows,
         )
         return self.planner.plan(sql, self.catalog, options, "test")
 

@@ -12,6 +12,7 @@ from s3_proxy import FaultProxy
 
 from starling_py import RequestCounts
 from starling_py.coordinator.transport import Transport
+from starling_py.prices import request_dollars
 from starling_py.tpch.texts import NUMBERS
 from starling_py.tpch.verify import verify
 
@@ -71,6 +72,10 @@ def test_data_and_scratch_on_s3(reach, numbers: str, isolation: str):
         assert rows.fetchall() == expected
         assert rows.run.requests.get > 0
         assert rows.run.planning_requests.list > 0
+        # Tasks that ran here are an estimate, requests were paid for, and none are counted twice.
+        price = rows.run.price
+        assert price.paid == pytest.approx(request_dollars(rows.run.requests))
+        assert [item.name for item in price.items if item.estimated] == ["calls", "compute"]
     assert reach.left() == []
 
 
@@ -93,9 +98,9 @@ def test_what_cannot_be_distributed_runs_above_scans(reach, numbers: str, tasks:
     with reach.connect(numbers, tasks=tasks) as connection:
         cursor = connection.execute("SELECT k, lag(k) OVER (ORDER BY k) AS b FROM numbers LIMIT 2")
         assert cursor.fetchall() == [(0, None), (1, 0)]
-        # No type can be spelt for it: the statement runs as it is.
-        cursor = connection.execute("SELECT row(k) FROM numbers ORDER BY k LIMIT 2")
-        assert cursor.fetchall() == [((0,),), ((1,),)]
+        sql = "SELECT struct_update({'a': k}, a := k + 1) FROM numbers ORDER BY k LIMIT 2"
+        cursor = connection.execute(sql)
+        assert cursor.fetchall() == [({"a": 1},), ({"a": 2},)]
         last = cursor.run.plan.stages[-1]
         assert last.fallback
         # Nothing is fetched of the columns that it does not read.
