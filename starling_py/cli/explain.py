@@ -49,14 +49,15 @@ def explain(
     shuffle: str,
     target: str,
     function: str | None,
+    prices: str | None,
     format_: str,
     analyze: bool,
 ) -> None:
     """Show the plan of SQL, stage by stage, before anything runs.
 
-    Each stage with its tasks, inputs, exchanges, statement, and the rows and bytes expected of
-    it. No data is read but the footers of Parquet files. With --analyze it runs, and each stage
-    is compared with what was expected of it.
+    Each stage with its tasks, inputs, exchanges, statement, the rows and bytes expected of it, and
+    what it would cost on functions over S3. No data is read but the footers of Parquet files. With
+    --analyze it runs, and each stage is compared with what was expected of it.
     """
     text = read_sql(sql, file)
     with connection(
@@ -64,16 +65,18 @@ def explain(
         target=target,
         function=function,
         dialect=dialect,
+        prices=prices,
     ) as connected:
         run = connected.execute(text, parameters).run if analyze else None
         plan = connected.explain(text, parameters) if run is None else run.plan
+        paid = connected.config.prices
     stages = () if run is None else _analysed(run)
     if format_ == "json":
         click.echo(_json(plan if run is None else {"plan": plan, "stages": stages}))
         return
     from starling_py.cli.stages import show_plan
 
-    show_plan(plan)
+    show_plan(plan, paid)
     if run is not None:
         from starling_py.cli.analysis import show_analysis
 

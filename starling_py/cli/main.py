@@ -28,6 +28,7 @@ _COMMANDS = {
     "deploy": "starling_py.cli.deploy:deploy",
     "explain": "starling_py.cli.explain:explain",
     "lambda": "starling_py.cli.lambda_:lambda_",
+    "prices": "starling_py.cli.prices:prices",
     "query": "starling_py.cli.query:query",
     "result": "starling_py.cli.detached:result",
     "status": "starling_py.cli.deploy:status",

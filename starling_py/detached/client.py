@@ -17,6 +17,7 @@ from starling_py.detached.state import Ending, Start
 from starling_py.engine import run_result
 from starling_py.leftovers import check_bucket, is_query_id, scratch_location
 from starling_py.operators.errors import Cancelled, TaskTimedOut
+from starling_py.prices import FunctionSize, Pricing, load_prices
 from starling_py.results import Results
 from starling_py.session import new_id, summary
 from starling_py.shuffle.errors import Origin, StarlingError
@@ -200,7 +201,14 @@ class DetachedQueries:
             self._results = Results(1)
         result = self._results.open(rows, plan.result, plan.settings)
         ran = run_result(plan, Answer(rows, by_stage, ending.requests), ending.seconds)
-        return result, summary(plan, ran, result.rows, ending.planned.requests)
+        pricing = Pricing(
+            load_prices(),
+            FunctionSize(),
+            functions=True,
+            remote_scratch=True,
+            options=lambda: self.options,
+        )
+        return result, summary(plan, ran, result.rows, ending.planned.requests, pricing)
 
     def cancel(self, query: str) -> bool:
         """End a query that nobody wants any more; return whether it had not ended before.
