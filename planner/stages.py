@@ -27,6 +27,7 @@ from starling_py.planner.algebra import (
     Join,
     Limit,
     Node,
+    Project,
     Recursive,
     Sample,
     Scan,
@@ -195,8 +196,21 @@ class _StageEstimator:
 
     def of_draft(self, draft: Draft) -> Relation:
         made = self._estimator.estimate(draft.fragment.node)
+        most = self._of_every_task(draft.fragment.node, draft.fragment.tasks)
+        if most is not None:
+            made = Relation(most, made.columns)
         self._drafts[draft.number] = (draft, made)
         return made
+
+    def _of_every_task(self, node: Node, tasks: int) -> float | None:
+        """Return the rows of all tasks where each groups or cuts its own, else ``None``."""
+        match node:
+            case Project(input=input_):
+                return self._of_every_task(input_, tasks)
+            case Group(input=input_, partial=True) | Limit(input=input_):
+                below = self._estimator.estimate(input_).rows
+                return min(below, tasks * self._estimator.estimate(node).rows)
+        return None
 
     def knows_better(self, node: Node) -> bool:
         """Return whether DuckDB would misjudge joins with what other stages send.
