@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, assert_never
 from rich.text import Text
 
 from starling_py.cli.grid import console
-from starling_py.cli.report import count, seconds, size
+from starling_py.cli.report import count, dollars, seconds, size
 from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead
 from starling_py.operators.task import (
     HashPartitioning,
     Partitioning,
+    RangePartitioning,
     SamePartitions,
     SinglePartition,
 )
 from starling_py.output import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from starling_py.operators.plan import Combining, Stage, StagePlan
+    from starling_py.operators.plan import Combining, Cost, Stage, StagePlan
+    from starling_py.shuffle.prices import Prices
 
 __all__ = ["plan_text", "show_plan"]
 
@@ -30,24 +32,25 @@ _INDENT = 10
 _DELIVERIES = {
     Delivery.PARTITIONED: "to each task its share of the partitions",
     Delivery.EVERYTHING: "broadcast, everything to every task",
+    Delivery.RANGED: "to each task a range of the sort key",
     Delivery.ALIGNED: "to each task the output of its share of tasks",
     Delivery.COMBINED: "to each task a group of partitions of a group of tasks",
 }
 
 
-def show_plan(plan: StagePlan) -> None:
-    """Print a plan."""
+def show_plan(plan: StagePlan, prices: Prices) -> None:
+    """Print a plan, with what it costs by these prices."""
     shown = console()
-    for line in _lines(plan):
+    for line in _lines(plan, prices):
         shown.print(line, soft_wrap=True)
 
 
-def plan_text(plan: StagePlan) -> str:
+def plan_text(plan: StagePlan, prices: Prices) -> str:
     """Return a plan as plain text."""
-    return "".join(f"{line.plain.rstrip()}\n" for line in _lines(plan))
+    return "".join(f"{line.plain.rstrip()}\n" for line in _lines(plan, prices))
 
 
-def _lines(plan: StagePlan) -> Iterator[Text]:
+def _lines(plan: StagePlan, prices: Prices) -> Iterator[Text]:
     for stage in plan.stages:
         yield from _stage(stage, plan)
         yield Text()
@@ -60,6 +63,8 @@ def _lines(plan: StagePlan) -> Iterator[Text]:
         totals += f", about {size(moved)} between stages"
     totals += f"; {took}"
     yield from _field("total", totals)
+    costs = [stage.cost for stage in plan.stages]
+    yield from _field("price", f"{_price(costs)} ({prices.region}, prices of {prices.date})")
 
 
 def _stage(stage: Stage, plan: StagePlan) -> Iterator[Text]:
@@ -88,6 +93,7 @@ def _stage(stage: Stage, plan: StagePlan) -> Iterator[Text]:
         yield from _field("note", f"one task only: {printable(stage.fallback)}", "yellow")
     if estimate.bytes or not stage.fallback:
         yield from _field("expects", f"{_about(estimate.rows)}, {size(estimate.bytes)}")
+    yield from _field("price", _price([stage.cost]))
     if stage.statement:
         yield from _sql(stage.statement)
 
@@ -155,6 +161,16 @@ def _combining(stage: Stage, split: Combining, plan: StagePlan) -> Iterator[str]
     )
 
 
+def _price(costs: Sequence[Cost]) -> str:
+    """Say what functions over S3 would cost."""
+    gets = sum(cost.scan_gets + cost.exchange_gets for cost in costs)
+    puts = sum(cost.puts for cost in costs)
+    parts = [count(gets, "GET")] if gets else []
+    parts += [count(puts, "PUT")] if puts else []
+    parts.append(f"{sum(cost.gigabyte_seconds for cost in costs):.2f} GB s of functions")
+    return f"about {dollars(sum(cost.dollars for cost in costs))}: {', '.join(parts)}"
+
+
 def _partitioning(output: Partitioning) -> str:
     match output:
         case SinglePartition():
@@ -162,6 +178,8 @@ def _partitioning(output: Partitioning) -> str:
         case HashPartitioning(keys, number, spread):
             nulls = ", NULL keys spread" if spread else ""
             return f"{count(number, 'partition')} by hash of {', '.join(keys)}{nulls}"
+        case RangePartitioning(order=order, count=number):
+            return f"{count(number, 'partition')} sorted by {order}"
         case SamePartitions(number):
             return f"{count(number, 'partition')}, as they came"
         case _:
