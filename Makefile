@@ -44,7 +44,7 @@ $(VENV)/.created:
 $(INSTALLED): $(VENV)/.created pyproject.toml constraints.txt
 	@echo "Installing into $(VENV)"
 	@$(PIP) install -qq --upgrade --constraint constraints.txt pip setuptools
-	@$(PIP) install -qq --constraint constraints.txt --no-build-isolation --editable '.[s3,tpch,lambda,lambda-local]' --group dev
+	@$(PIP) install -qq --constraint constraints.txt --no-build-isolation --editable '.[s3,tpch,report,lambda,lambda-local]' --group dev
 	@touch $@
 
 $(DATA): | $(INSTALLED)
@@ -62,7 +62,8 @@ demo-lambda: $(INSTALLED) | $(DATA) ## Deploy to local stand-ins of AWS, run TPC
 bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB on the same files (SCALE=1, 10 …)
 	@for tasks in auto 8; do \
 	  echo "== scale $(SCALE), --tasks $$tasks"; \
-	  $(BIN)/starling tpch verify --data $(DATA) --tasks $$tasks --workers $(WORKERS) --repeat 3 || exit; \
+	  $(BIN)/starling tpch run --data $(DATA) --vs duckdb --tasks $$tasks --workers $(WORKERS) --repeat 3 \
+	    --output build/tpch-$(SCALE)-$$tasks.json || exit; \
 	done
 
 bench-planner: $(INSTALLED) | $(DATA) data/tpcds-$(TPCDS_SCALE) ## Time planning of the queries of TPC-H and TPC-DS (SCALE=1)
@@ -106,7 +107,7 @@ chaos: $(INSTALLED) ## Run the 22 TPC-H queries at scale 0.1 on S3 while one req
 	@CHAOS_SCALE=$(CHAOS_SCALE) CHAOS_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) tests/s3/test_queries.py -k tpch --timeout 1800
 
 fuzz: $(INSTALLED) ## Compare EXAMPLES=2000 new random statements with DuckDB
-	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/planner/test_random_queries.py
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/planner/test_random_queries.py tests/connection/test_parameters.py
 
 lint: $(INSTALLED) ## Run ruff and the format check
 	@$(BIN)/ruff check
@@ -123,7 +124,7 @@ constraints: ## Resolve the dependencies afresh and write constraints.txt
 	@rm -rf build/resolve
 	@$(PYTHON) -m venv build/resolve
 	@build/resolve/bin/python -m pip install -qq --upgrade pip setuptools
-	@build/resolve/bin/python -m pip install -qq --editable '.[s3,tpch,lambda,lambda-local]' --group dev
+	@build/resolve/bin/python -m pip install -qq --editable '.[s3,tpch,report,lambda,lambda-local]' --group dev
 	@{ head -n 1 constraints.txt; \
 	  build/resolve/bin/python -m pip list --format=freeze --exclude starling-py; } > build/constraints.txt
 	@mv build/constraints.txt constraints.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,8 +17,12 @@ from starling_py.operators.task import (
     Variables,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = [
     "Combining",
+    "Cost",
     "Delivery",
     "Estimate",
     "ExchangeRead",
@@ -26,6 +31,7 @@ __all__ = [
     "Stage",
     "StageInput",
     "StagePlan",
+    "carried_outputs",
 ]
 
 
@@ -51,6 +57,23 @@ class Estimate(msgspec.Struct, frozen=True):
     bytes: float
 
 
+class Cost(msgspec.Struct, frozen=True):
+    """What a stage is expected to cost if its tasks run as functions over S3.
+
+    ``scan_gets`` fetch tables, ``exchange_gets`` the output of other stages, ``puts`` are those of
+    its own output. ``seconds`` are those of all its tasks together; for ``waiting_seconds`` of them
+    requests and bytes are under way.
+    """
+
+    scan_gets: float = 0.0
+    exchange_gets: float = 0.0
+    puts: float = 0.0
+    seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    gigabyte_seconds: float = 0.0
+    dollars: float = 0.0
+
+
 class Combining(msgspec.Struct, frozen=True):
     """How the tasks of a combiner stage divide what they combine.
 
@@ -70,6 +93,8 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     there are any, is a SQL condition on the rows that task ``t`` takes of its split.
     ``row_groups`` is what the table holds, of which ``row_groups_pruned`` no task reads.
     ``borders[t]`` are the rows of ``splits[t]``, counted over its files, at which row groups begin.
+    ``bytes`` are those of its columns in the files, about, and ``gets`` the requests that fetch
+    them once if they are on S3.
     """
 
     name: str
@@ -81,6 +106,8 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
     row_groups_pruned: int = 0
     conditions: tuple[str, ...] = ()
     borders: tuple[tuple[int, ...], ...] = ()
+    bytes: float = 0.0
+    gets: float = 0.0
 
 
 class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
@@ -110,9 +137,10 @@ class Stage(msgspec.Struct, frozen=True):
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
     one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
-    otherwise, or empty. ``composed``, ``keeps_join_order``, ``sink`` and ``variables`` are as
-    in :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could
-    share its scan or its partitions in any other way, with the same answer.
+    otherwise, or empty. ``composed``, ``keeps_join_order``, ``sink`` and ``variables`` are as in
+    :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could share
+    its scan or its partitions in any other way, with the same answer. ``cost`` is what its tasks
+    are expected to cost.
     """
 
     id: int
@@ -131,6 +159,18 @@ class Stage(msgspec.Struct, frozen=True):
     divisible: bool = False
     sink: FileSink | None = None
     variables: Variables | None = None
+    cost: Cost = Cost()
+
+    @property
+    def scans_s3(self) -> bool:
+        """Whether it reads any table on S3."""
+        return any(
+            file.etag
+            for read in self.inputs
+            if isinstance(read, ScanRead)
+            for split in read.splits
+            for file in split
+        )
 
 
 class ResultColumn(msgspec.Struct, frozen=True):
@@ -161,3 +201,22 @@ class StagePlan(msgspec.Struct, frozen=True):
     @property
     def tasks(self) -> int:
         return sum(stage.tasks for stage in self.stages)
+
+    @property
+    def dollars(self) -> float:
+        """What all stages are expected to cost."""
+        return sum(stage.cost.dollars for stage in self.stages)
+
+
+def carried_outputs(stages: Sequence[Stage], producer: Stage) -> int:
+    """Return how many outputs as large as one of ``producer`` a consumer's spec may carry."""
+    most = 1
+    for consumer in stages:
+        reads = [read for read in consumer.inputs if isinstance(read, ExchangeRead)]
+        for read in reads:
+            if read.stage == producer.id:
+                handed = producer.tasks
+                if read.delivery is Delivery.ALIGNED:
+                    handed = -(-producer.tasks // consumer.tasks)
+                most = max(most, len(reads) * handed)
+    return most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -13,7 +14,10 @@ from starling_py.operators.task import TaskMetrics
 if TYPE_CHECKING:
     from starling_py.shuffle.meter import Meter
 
-__all__ = ["Stopwatch", "peak_rss"]
+__all__ = ["Stopwatch", "peak_rss", "process_seconds"]
+
+_START_FIELD = 19
+"""Of /proc/self/stat, after the name of the program: ticks from boot to the process's start."""
 
 
 def peak_rss() -> int:
@@ -27,6 +31,16 @@ def peak_rss() -> int:
         pass
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def process_seconds() -> float:
+    """Return for how long this process has run, or 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        started = int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+    except (OSError, ValueError, AttributeError, IndexError):
+        return 0.0
 
 
 class Stopwatch:
@@ -46,12 +60,17 @@ class Stopwatch:
         self._cpu = self._clock()
         self._start = self._last = time.perf_counter()
         self._laps: dict[str, float] = {}
+        self._cutting = 0.0
 
     def lap(self, name: Literal["input", "statement", "output"]) -> None:
         """Ascribe the time since the last lap to ``name``."""
         now = time.perf_counter()
         self._laps[name] = now - self._last
         self._last = now
+
+    def cut(self, seconds: float) -> None:
+        """Note that cutting rows into partitions took so long, of whatever lap is under way."""
+        self._cutting += seconds
 
     def metrics(self, *, rows_in: int, rows_out: int, bytes_in: int, bytes_out: int) -> TaskMetrics:
         """Return what has been measured."""
@@ -67,4 +86,5 @@ class Stopwatch:
             bytes_out=bytes_out,
             requests=self._meter.snapshot(),
             peak_rss=peak_rss(),
+            partition_seconds=self._cutting,
         )

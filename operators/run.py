@@ -201,9 +201,9 @@ class _Work:
             if ranges is not None:
                 made = split_by_rank(relation.to_arrow_table(), ranges.count)
             elif len(hashed) == len(spec.outputs) == 1:
-                made = _split_stream(relation, *hashed[0])
+                made = _split_stream(relation, *hashed[0], self.watch)
             else:
-                made = _split_table(relation, spec)
+                made = _split_table(relation, spec, self.watch)
             self.rows_out = sum(table.num_rows for table in made) // len(spec.outputs)
             self.watch.lap("statement")
         return made
@@ -254,16 +254,33 @@ def _with_numbers(
 
 
 def _split_stream(
-    relation: duckdb.DuckDBPyRelation, number: int, output: HashPartitioning
+    relation: duckdb.DuckDBPyRelation, number: int, output: HashPartitioning, watch: Stopwatch
 ) -> list[pa.Table]:
     """Return the partitions of the only output; the answer is never whole in memory twice."""
     reader = relation.to_arrow_reader(_BATCH_ROWS)
-    return split_batches(reader, reader.schema, f"{_NUMBERS}{number}", output.count)
+    waited = 0.0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal waited
+        asked = time.perf_counter()
+        for batch in reader:
+            waited += time.perf_counter() - asked
+            yield batch
+            asked = time.perf_counter()
+        waited += time.perf_counter() - asked
+
+    begun = time.perf_counter()
+    made = split_batches(batches(), reader.schema, f"{_NUMBERS}{number}", output.count)
+    watch.cut(time.perf_counter() - begun - waited)
+    return made
 
 
-def _split_table(relation: duckdb.DuckDBPyRelation, spec: TaskSpec) -> list[pa.Table]:
+def _split_table(
+    relation: duckdb.DuckDBPyRelation, spec: TaskSpec, watch: Stopwatch
+) -> list[pa.Table]:
     """Return the partitions of several outputs, or of one that is not by hash."""
     table = relation.to_arrow_table()
+    begun = time.perf_counter()
     names = [column.name for column in spec.columns]
     table = table.rename_columns(names + table.column_names[len(names) :])
     partitions: list[pa.Table] = []
@@ -273,6 +290,7 @@ def _split_table(relation: duckdb.DuckDBPyRelation, spec: TaskSpec) -> list[pa.T
             partitions += split_by_partition(table.select([*names, numbers]), numbers, output.count)
         else:
             partitions.append(table.select(names))
+    watch.cut(time.perf_counter() - begun)
     return partitions
 
 

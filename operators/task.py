@@ -14,6 +14,7 @@ import msgspec
 from starling_py.shuffle.errors import ErrorRecord
 from starling_py.shuffle.index import Codec, ObjectIndex, PartitionRun
 from starling_py.shuffle.meter import RequestCounts
+from starling_py.shuffle.prices import FunctionSize
 
 __all__ = [
     "WRITTEN_COLUMNS",
@@ -272,7 +273,15 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):
-    """What an attempt cost. Seconds are wall-clock unless named otherwise."""
+    """What an attempt cost. Seconds are wall-clock unless named otherwise.
+
+    ``input_seconds`` find, fetch or hand over the inputs; a scan of local files is part of the
+    statement. For ``partition_seconds`` of ``statement_seconds`` rows are cut into partitions.
+    ``output_seconds`` commit the output.
+
+    ``called_seconds`` are those of a function, from its call (or its start, for the first one) to
+    its answer, and ``function`` is what it was; 0 and none elsewhere.
+    """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -285,6 +294,9 @@ class TaskMetrics(msgspec.Struct, frozen=True):
     bytes_out: int = 0
     requests: RequestCounts = RequestCounts()
     peak_rss: int = 0
+    called_seconds: float = 0.0
+    partition_seconds: float = 0.0
+    function: FunctionSize | None = None
 
 
 class TaskReport(msgspec.Struct, frozen=True):

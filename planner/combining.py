@@ -8,7 +8,7 @@ import msgspec
 
 from starling_py.operators.plan import Delivery, ExchangeRead, Stage, StageInput
 from starling_py.operators.task import HashPartitioning, SamePartitions
-from starling_py.planner.shuffle_cost import Exchange, ShufflePrices, cheapest
+from starling_py.planner.shuffle_cost import Exchange, cheapest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,18 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["chosen_combiners", "exchange_of", "with_combiners"]
 
 
-def chosen_combiners(
-    stages: Sequence[Stage], options: PlanOptions, prices: ShufflePrices | None = None
-) -> tuple[Stage, ...]:
+def chosen_combiners(stages: Sequence[Stage], options: PlanOptions) -> tuple[Stage, ...]:
     """Return the stages with combiners where the options and the prices ask for them."""
     if options.shuffle == "direct" or (options.shuffle == "auto" and not options.remote_shuffle):
         return tuple(stages)
-    paid = prices or ShufflePrices()
     forced = options.shuffle == "combined"
 
     def choose(producer: Stage, partitions: int, consumers: tuple[int, ...]) -> Combining | None:
         exchange = exchange_of(producer, partitions, consumers, options)
-        return cheapest(exchange, paid, forced=forced)
+        return cheapest(exchange, options.prices, forced=forced)
 
     return with_combiners(stages, choose)
 
@@ -46,6 +43,7 @@ def exchange_of(
         bytes=producer.estimate.bytes,
         workers=options.workers,
         memory=options.memory / options.workers,
+        architecture=options.function.architecture,
     )
 
 

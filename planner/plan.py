@@ -26,6 +26,7 @@ from starling_py.planner.errors import (
 )
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
+from starling_py.planner.price import priced
 from starling_py.planner.remote import fetched_bytes, on_s3
 from starling_py.planner.rules.inline_ctes import inline_ctes
 from starling_py.planner.rules.join_order import order_joins
@@ -181,7 +182,7 @@ class Planner:
             Sizing(options),
             lambda: None if given is None else self._binder.variables(given),
         )
-        stages = _stages(resolved, bound, whole)
+        stages = priced(_stages(resolved, bound, whole), options)
         return StagePlan(
             query=query,
             sql=sql,
@@ -305,7 +306,7 @@ def _distributed(resolved: _Resolved, bound: Bound, whole: WholeStatement) -> tu
     elif fits:
         relation = estimator.estimate(plan.root)
         estimate = Estimate(rows=relation.rows, bytes=relation.bytes)
-        return (whole.stage(estimate),)
+        return (whole.stage(estimate, scans=scans),)
     stages = freeze(distribute(plan, estimator, footers, sizing, names), footers, sizing)
     return chosen_combiners(stages, sizing.options)
 

@@ -20,14 +20,27 @@ from functools import lru_cache
 from itertools import product
 
 from starling_py.operators.plan import Combining
+from starling_py.shuffle.prices import Architecture, FunctionSize, Prices
 
-__all__ = ["Exchange", "ShufflePrices", "cheapest", "combined_gets", "direct_gets", "dollars"]
+__all__ = [
+    "PUT_SECONDS",
+    "WAITING",
+    "Exchange",
+    "cheapest",
+    "combined_gets",
+    "direct_gets",
+    "dollars",
+    "pieces",
+    "read_seconds",
+]
 
-_GIB = 1 << 30
+WAITING = 0.001
+"""Dollars per second that the answer comes later. It is what keeps a stage from being put in for a
+gain that nobody would wait for: at 0.001 a stage of 0.2 s has to save 500 GETs."""
 
 # Of one worker and one store, as the straggler mitigation of the shuffle expects them too.
 _GET_SECONDS = 0.015
-_PUT_SECONDS = 0.040
+PUT_SECONDS = 0.040
 _BYTES_PER_SECOND = 150e6
 _PARALLEL_GETS = 16
 _STAGE_SECONDS = 0.1
@@ -36,30 +49,6 @@ _COPIES = 2
 """A combiner holds its rows as they came and once more as they go."""
 _COMFORTABLE = 0.5
 """The share of a worker's memory that a combiner may fill."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShufflePrices:
-    """Dollars.
-
-    Parameters
-    ----------
-    get, put
-        Per request (S3 Standard).
-    gb_second
-        Per second and GiB of a worker's memory (Lambda on x86).
-    invocation
-        Per task.
-    waiting
-        Per second that the answer comes later. It is what keeps a stage from being put in for a
-        gain that nobody would wait for: at 0.001 a stage of 0.2 s has to save 500 GETs.
-    """
-
-    get: float = 0.0004 / 1000
-    put: float = 0.005 / 1000
-    gb_second: float = 0.0000166667
-    invocation: float = 0.20 / 1_000_000
-    waiting: float = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +67,8 @@ class Exchange:
         Of the whole output, as estimated.
     workers, memory
         How many tasks run at once, and the bytes of memory that each of them has.
+    architecture
+        Of the workers, which decides what a second costs.
     """
 
     producers: int
@@ -86,6 +77,7 @@ class Exchange:
     bytes: float
     workers: int
     memory: float
+    architecture: Architecture = "arm64"
 
     @property
     def readers(self) -> int:
@@ -105,25 +97,25 @@ def combined_gets(exchange: Exchange, split: Combining) -> int:
     """
     groups = min(split.partition_groups, exchange.partitions)
     objects = min(split.producer_groups, exchange.producers)
-    reads = sum(_pieces(exchange.partitions, tasks, groups) for tasks in exchange.consumers)
+    reads = sum(pieces(exchange.partitions, tasks, groups) for tasks in exchange.consumers)
     return exchange.producers * groups + objects * reads
 
 
 @lru_cache(maxsize=4096)
-def _pieces(total: int, parts: int, others: int) -> int:
+def pieces(total: int, parts: int, others: int) -> int:
     """Return into how many pieces two ways to cut ``total`` things cut it together."""
     cuts = {part * total // parts for part in range(parts)}
     cuts.update(part * total // others for part in range(others))
     return len(cuts)
 
 
-def dollars(exchange: Exchange, split: Combining | None, prices: ShufflePrices) -> float:
+def dollars(exchange: Exchange, split: Combining | None, prices: Prices) -> float:
     """Return what reading the output costs in requests and in the workers' time.
 
     ``split`` says how combiners divide the work, or that there are none. Combiners move all bytes
     twice more: in and out.
     """
-    worker = prices.gb_second * exchange.memory / _GIB
+    worker = prices.second(FunctionSize(int(exchange.memory), exchange.architecture))
     if split is None:
         seconds = exchange.readers * _consumer_seconds(exchange, None)
         return direct_gets(exchange) * prices.get + seconds * worker
@@ -131,11 +123,11 @@ def dollars(exchange: Exchange, split: Combining | None, prices: ShufflePrices) 
     seconds = exchange.readers * _consumer_seconds(exchange, split)
     seconds += count * _combiner_seconds(exchange, split)
     requests = combined_gets(exchange, split) * prices.get + count * prices.put
-    return requests + count * prices.invocation + seconds * worker
+    return requests + count * prices.call + seconds * worker
 
 
 def cheapest(
-    exchange: Exchange, prices: ShufflePrices, *, forced: bool = False
+    exchange: Exchange, prices: Prices, *, forced: bool = False, waiting: float = WAITING
 ) -> Combining | None:
     """Return the combiners that make an exchange cheapest, or none if it is cheapest without.
 
@@ -147,6 +139,8 @@ def cheapest(
     forced
         There must be combiners, and as many as there are workers to run them, as far as there are
         producers and consumers for so many.
+    waiting
+        Dollars per second that the answer comes later.
     """
     splits = _splits(exchange)
     least = math.ceil(exchange.bytes * _COPIES / (exchange.memory * _COMFORTABLE))
@@ -160,7 +154,7 @@ def cheapest(
     def price(split: Combining) -> tuple[float, int]:
         later = max(0.0, _elapsed(exchange, split) - before)
         # Among equals, so that a combiner reads few objects rather than write many.
-        return dollars(exchange, split, prices) + prices.waiting * later, _count(split)
+        return dollars(exchange, split, prices) + waiting * later, _count(split)
 
     best = min(enough, key=price)
     if forced or price(best)[0] < dollars(exchange, None, prices):
@@ -190,20 +184,20 @@ def _candidates(total: int, most: int) -> list[int]:
     return sorted(found)
 
 
-def _read_seconds(gets: float, bytes_: float) -> float:
+def read_seconds(gets: float, bytes_: float) -> float:
     return math.ceil(gets / _PARALLEL_GETS) * _GET_SECONDS + bytes_ / _BYTES_PER_SECOND
 
 
 def _consumer_seconds(exchange: Exchange, split: Combining | None) -> float:
     objects = exchange.producers if split is None else split.producer_groups
     each = exchange.bytes * len(exchange.consumers) / exchange.readers
-    return _read_seconds(objects, each)
+    return read_seconds(objects, each)
 
 
 def _combiner_seconds(exchange: Exchange, split: Combining) -> float:
     each = exchange.bytes / _count(split)
-    reads = _read_seconds(exchange.producers / split.producer_groups, each)
-    return reads + _PUT_SECONDS + each / _BYTES_PER_SECOND
+    reads = read_seconds(exchange.producers / split.producer_groups, each)
+    return reads + PUT_SECONDS + each / _BYTES_PER_SECOND
 
 
 def _elapsed(exchange: Exchange, split: Combining | None) -> float:

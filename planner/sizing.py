@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from starling_py.operators.quoting import encode_path
 from starling_py.operators.task import FileRange
+from starling_py.shuffle.prices import FunctionSize, Prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +63,12 @@ class PlanOptions:
         So many rows, or what fills half of a worker, are sorted by several tasks.
     balance_rows
         A stage that reads at least so many rows through exchanges is not left skewed.
+    prices
+        What requests and seconds cost.
+    function
+        Where tasks run, or what their price is stated for.
+    payload
+        Bytes of data that a spec or a report may carry.
     """
 
     tasks: int | None
@@ -75,6 +82,9 @@ class PlanOptions:
     remote_shuffle: bool = False
     balance_rows: int = 200_000
     sort_rows: int = 4_000_000
+    prices: Prices = field(default_factory=Prices)
+    function: FunctionSize = field(default_factory=FunctionSize)
+    payload: int = 3 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from starling_py.planner.algebra import (
     Join,
     Limit,
     Node,
+    Project,
     Recursive,
     Sample,
     Scan,
@@ -41,7 +42,7 @@ from starling_py.planner.algebra import (
 from starling_py.planner.clustering import share_of_ranges
 from starling_py.planner.expressions import Column
 from starling_py.planner.fragments import Spread
-from starling_py.planner.remote import on_s3
+from starling_py.planner.remote import Fetch, fetch_estimate, on_s3
 from starling_py.planner.sizing import Sizing, borders, cut, whole_row_groups
 from starling_py.planner.splitting import splittable_reads
 from starling_py.planner.sql import statement
@@ -138,8 +139,12 @@ def scan_read(
     tasks: int,
     footers: Footers,
     sizing: Sizing,
+    fetched: Sequence[Fetch] = (),
 ) -> ScanRead:
-    """Return the read of a scan's share by each of ``tasks`` tasks, as the relation ``name``."""
+    """Return the read of a scan's share by each of ``tasks`` tasks, as the relation ``name``.
+
+    ``fetched`` is what it fetches, where that is not what the scan says.
+    """
     total = sum(len(file.row_groups) for file in scan.table.files)
     kept = footers.kept(scan)
     if scan.cut is None:
@@ -162,6 +167,7 @@ def scan_read(
     ]
     if scan.scanned and wanted != list(range(len(hive))):
         splits = tuple(tuple(_with_constants(file, wanted) for file in split) for split in splits)
+    fetched = fetched or (fetch_estimate(scan, kept),)
     return ScanRead(
         name,
         scan.table.name,
@@ -172,6 +178,8 @@ def scan_read(
         total - len(kept),
         conditions,
         begins,
+        bytes=sum(fetch.bytes for fetch in fetched),
+        gets=sum(fetch.gets for fetch in fetched),
     )
 
 
@@ -188,8 +196,21 @@ class _StageEstimator:
 
     def of_draft(self, draft: Draft) -> Relation:
         made = self._estimator.estimate(draft.fragment.node)
+        most = self._of_every_task(draft.fragment.node, draft.fragment.tasks)
+        if most is not None:
+            made = Relation(most, made.columns)
         self._drafts[draft.number] = (draft, made)
         return made
+
+    def _of_every_task(self, node: Node, tasks: int) -> float | None:
+        """Return the rows of all tasks where each groups or cuts its own, else ``None``."""
+        match node:
+            case Project(input=input_):
+                return self._of_every_task(input_, tasks)
+            case Group(input=input_, partial=True) | Limit(input=input_):
+                below = self._estimator.estimate(input_).rows
+                return min(below, tasks * self._estimator.estimate(node).rows)
+        return None
 
     def knows_better(self, node: Node) -> bool:
         """Return whether DuckDB would misjudge joins with what other stages send.

@@ -16,7 +16,7 @@ from starling_py.planner.distribute.scans import cut_scan, table_rows
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import Column, Literal
 from starling_py.planner.fragments import Draft
-from starling_py.planner.remote import fetched_bytes, on_s3
+from starling_py.planner.remote import Fetch, fetch_estimate, fetched_bytes, on_s3
 from starling_py.planner.stages import freeze, scan_column, scan_read
 from starling_py.planner.statistics import Estimator
 from starling_py.planner.tables import ColumnSource
@@ -50,12 +50,15 @@ class WholeStatement:
     sizing: Sizing
     variables: Callable[[], Variables | None]
 
-    def stage(self, estimate: Estimate, reason: str = "") -> Stage:
+    def stage(self, estimate: Estimate, reason: str = "", scans: Sequence[Scan] = ()) -> Stage:
         """Return the one stage that runs the statement on all cores, over the tables' files.
 
         ``reason`` is why nothing was distributed, or empty where one task is simply best.
+        ``scans`` are what it reads of the tables, where that is known.
         """
-        reads = tuple(self._scan(name, table, table.columns) for name, table in self.tables.items())
+        reads = tuple(
+            self._scan(name, table, table.columns, scans) for name, table in self.tables.items()
+        )
         return self._stage(0, reads, estimate, reason)
 
     def fallback(self, serialized: Mapping[str, Any] | None, reason: str) -> tuple[Stage, ...]:
@@ -82,7 +85,7 @@ class WholeStatement:
             columns = scan.table.columns
             if name not in apart:
                 wanted = [item.column for item in scan.scanned]
-                inputs.append(self._scan(name, scan.table, wanted))
+                inputs.append(self._scan(name, scan.table, wanted, (scan,)))
                 continue
             fragment = cut_scan(scan, estimator, self.footers, self.sizing)
             made = fragment.over(_with_nulls(scan, columns))
@@ -105,7 +108,9 @@ class WholeStatement:
     def _is_worth_a_stage(self, scan: Scan) -> bool:
         return table_rows(scan) > self.sizing.options.small_rows
 
-    def _scan(self, name: str, table: Table, columns: Sequence[TableColumn]) -> ScanRead:
+    def _scan(
+        self, name: str, table: Table, columns: Sequence[TableColumn], scans: Sequence[Scan]
+    ) -> ScanRead:
         """Return the read of a table by one task; columns beyond ``columns`` are NULL on S3."""
         read = scan_read(
             name,
@@ -114,8 +119,17 @@ class WholeStatement:
             1,
             self.footers,
             self.sizing,
+            self._fetched(table, scans),
         )
         return read if len(columns) == len(table.columns) else _unread_as_null(read, columns)
+
+    def _fetched(self, table: Table, scans: Sequence[Scan]) -> list[Fetch]:
+        """Return what is fetched of a table: everything, where nobody knows better."""
+        if not scans:
+            everything = Scan(table, ())
+            return [fetch_estimate(everything, self.footers.kept(everything), whole=True)]
+        own = [scan for scan in scans if scan.table.name == table.name]
+        return [fetch_estimate(each, self.footers.kept(each)) for each in own] or [Fetch(0.0, 0.0)]
 
     def _stage(
         self, number: int, inputs: tuple[StageInput, ...], estimate: Estimate, reason: str

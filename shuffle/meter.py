@@ -23,7 +23,8 @@ class RequestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     Of these requests ``retries`` repeat one that failed, and ``hedges`` are second ones for
     something that took too long; ``hedges_won`` of them answered first. ``hedge_bytes`` are what
     hedges moved for nothing, theirs or the other's: as much as there was to move, for nobody knows
-    how much of it had come when it was cut off.
+    how much of it had come when it was cut off. ``kms`` are requests that the store made to KMS for
+    these, as far as that is known.
 
     Counts of two moments subtract to what happened between them; counts of two stores add.
     """
@@ -39,6 +40,7 @@ class RequestCounts(msgspec.Struct, frozen=True, omit_defaults=True):
     hedges: int = 0
     hedges_won: int = 0
     hedge_bytes: int = 0
+    kms: int = 0
 
     @property
     def requests(self) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "PutRequest"]
 
+_KMS = "x-amz-server-side-encryption"
 # What is handed to the socket at once, and so how exactly the end of a body is known.
 _PIECE = 256 << 10
 _REPLY_LIMIT = 64 << 10
@@ -75,6 +76,8 @@ class Attempt:
         """When the system took the last one."""
         self.answered = 0.0
         """When the reply began."""
+        self.asked_kms = False
+        """Whether the store made a request to KMS for the object."""
 
     @property
     def deadline(self) -> float:
@@ -102,6 +105,7 @@ class Attempt:
             keep = response.isclosed() and not response.will_close
             if not 200 <= response.status < 300:
                 raise HttpFailure(response.status, text.decode(errors="replace"))
+            self.asked_kms = _asks_kms(response)
         except (OSError, http.client.HTTPException) as error:
             keep = False
             raise self._why or _failure(error) from error
@@ -172,6 +176,13 @@ class Attempt:
             raise error
         response.will_close = True
         return response
+
+
+def _asks_kms(response: http.client.HTTPResponse) -> bool:
+    """Return whether an object is under a KMS key of its own, and not under a bucket's."""
+    kind = response.getheader(_KMS, "")
+    in_bucket = response.getheader(f"{_KMS}-bucket-key-enabled", "").lower() == "true"
+    return kind.startswith("aws:kms") and not in_bucket
 
 
 def _pieces(body: Sequence[memoryview]) -> Iterator[Buffer]:

@@ -327,7 +327,14 @@ class S3Client:
             self._meter.count(kind)
         else:
             self._meter.add(counts(result))
+        if kind == "get" and self._asks_kms():
+            self._meter.add(RequestCounts(kms=1))
         return result
+
+    def _asks_kms(self) -> bool:
+        """Return whether each GET makes the store ask KMS. No reply to a GET tells it here."""
+        uploader = self._uploader
+        return self._options.kms_reads or (uploader is not None and uploader.asks_kms)
 
     def close(self) -> None:
         """Let go of the connections; not in the event loop, because threads are waited for."""

@@ -39,6 +39,9 @@ class S3Options(msgspec.Struct, frozen=True):
     encryption, kms_key
         SSE-S3 (``AES256``) or SSE-KMS with a key (the account's own if ``None``), for all that is
         written. Bucket keys are used, or KMS would cost more than the requests.
+    kms_reads
+        What is read is under a KMS key without a bucket key, so that each GET costs a request to
+        KMS. Of what a store has put itself it knows.
     requester_pays
         Accept the bill of a bucket that somebody else owns.
     anonymous
@@ -66,6 +69,7 @@ class S3Options(msgspec.Struct, frozen=True):
     connect_timeout: float = 5.0
     encryption: Encryption | None = None
     kms_key: str | None = None
+    kms_reads: bool = False
     requester_pays: bool = False
     anonymous: bool = False
     parallel_reads: int = 16
@@ -110,6 +114,7 @@ def options_from_environment(
     Every AWS tool reads AWS_ENDPOINT_URL_S3 before AWS_ENDPOINT_URL, AWS_REGION before
     AWS_DEFAULT_REGION, and AWS_PROFILE. Some tools read AWS_VIRTUAL_HOSTED_STYLE_REQUEST,
     AWS_SERVER_SIDE_ENCRYPTION with AWS_SSE_KMS_KEY_ID, AWS_REQUEST_PAYER and AWS_SKIP_SIGNATURE.
+    STARLING_KMS_READS is this project's own.
 
     Raises
     ------
@@ -137,6 +142,7 @@ def options_from_environment(
             path_style=_other(virtual) if options.path_style is None else options.path_style,
             encryption=options.encryption or _encryption(first("AWS_SERVER_SIDE_ENCRYPTION")),
             kms_key=options.kms_key or first("AWS_SSE_KMS_KEY_ID"),
+            kms_reads=options.kms_reads or bool(flag("STARLING_KMS_READS")),
             requester_pays=options.requester_pays
             or bool(flag("AWS_REQUEST_PAYER", "requester", "bucketowner")),
             anonymous=options.anonymous or bool(flag("AWS_SKIP_SIGNATURE")),

@@ -171,6 +171,7 @@ class Race:
             hedges=sum(attempt.hedge for attempt in sent),
             hedges_won=int(self._winner is not None and self._winner.hedge),
             hedge_bytes=lost,
+            kms=sum(attempt.asked_kms for attempt in sent),
         )
 
     def _succeeded(self, future: Future[None]) -> bool:

@@ -61,6 +61,7 @@ class Uploader:
         self._options = options
         self._credentials = None if options.anonymous else credentials
         self._meter = meter
+        self._asks_kms = False
         self._host = host_of(url)
         self._root = f"/{encode_key(bucket)}/" if options.in_path(bucket) else "/"
         self._connections = Connections(url, options)
@@ -89,7 +90,7 @@ class Uploader:
             while not race.ended() and (rest := limit - time.monotonic()) > 0:
                 ended.wait(rest)
                 ended.clear()
-            self._meter.add(race.leave())
+            self._count(race)
 
     async def put_async(self, key: str, parts: Sequence[Buffer], *, create: bool) -> None:
         """As ``put``, for a task of an event loop. Cancelling the task cuts the request off."""
@@ -111,7 +112,18 @@ class Uploader:
                 while not race.ended() and (rest := limit - loop.time()) > 0:
                     await _wait(ended, rest)
             finally:
-                self._meter.add(race.leave())
+                self._count(race)
+
+    @property
+    def asks_kms(self) -> bool:
+        """Whether the store has made a request to KMS for an object that was put."""
+        return self._asks_kms
+
+    def _count(self, race: Race) -> None:
+        counts = race.leave()
+        if counts.kms:
+            self._asks_kms = True
+        self._meter.add(counts)
 
     def close(self) -> None:
         """Cut off what is under way, end the threads and close the connections."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, cast
 
 from starling_py.catalog.errors import UsageError
 from starling_py.leftovers import split_scratch
+from starling_py.prices import Prices, load_prices
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["Config", "Isolation", "Shuffle", "Target", "parse_size", "resolve"]
 
@@ -49,6 +53,7 @@ class Config:
     function: str = FUNCTION
     stage_workers: int | None = None
     dialect: str = "duckdb"
+    prices: Prices = field(default_factory=Prices)
 
 
 def resolve(
@@ -64,6 +69,7 @@ def resolve(
     function: str | None = None,
     stage_workers: int | None = None,
     dialect: str = "duckdb",
+    prices: Prices | str | os.PathLike[str] | None = None,
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -120,6 +126,7 @@ def resolve(
         function=function or FUNCTION,
         stage_workers=stage_workers,
         dialect=check_dialect(dialect),
+        prices=prices if isinstance(prices, Prices) else load_prices(prices),
     )
 
 

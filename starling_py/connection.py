@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starling_py.events import Listener
     from starling_py.operators.plan import StagePlan
     from starling_py.planner.parameters import Parameters
+    from starling_py.prices import Prices
     from starling_py.shuffle.s3_options import S3Options
 
 __all__ = ["Connection", "Cursor", "QueryRun", "TableInfo", "connect"]
@@ -43,6 +44,7 @@ def connect(
     function: str | None = None,
     stage_workers: int | None = None,
     dialect: str = "duckdb",
+    prices: Prices | str | os.PathLike[str] | None = None,
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
@@ -81,6 +83,9 @@ def connect(
         How many tasks of one stage run at once; by default as many as of all stages.
     dialect
         That of the statements: ``"trino"``, ``"spark"``, ``"snowflake"`` …
+    prices
+        What requests and seconds cost, or a TOML or JSON file that says so; by default what the
+        environment variable STARLING_PRICES names, or what is built in.
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -105,6 +110,7 @@ def connect(
         function=function,
         stage_workers=stage_workers,
         dialect=dialect,
+        prices=prices,
     )
     access = S3Access(s3)
     patterns, scratch_folder = _tables(tables or {}, config)

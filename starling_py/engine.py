@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import StagePlan
-    from starling_py.operators.task import TaskReport
+    from starling_py.operators.task import TaskMetrics, TaskReport
     from starling_py.shuffle.locations import S3Location
     from starling_py.shuffle.meter import RequestCounts
     from starling_py.shuffle.objects import ObjectStore
@@ -118,8 +118,9 @@ class RunMetrics:
     """What a query cost.
 
     ``shuffled_bytes`` are those of all outputs but the last stage's. ``requests`` are those to
-    stores, of all attempts and of the coordinator. ``peak_rss`` is per worker, in bytes; workers
-    that are threads share that of the process.
+    stores, of all attempts and of the coordinator; ``attempts`` has the metrics of each of the
+    attempts. ``peak_rss`` is per worker, in bytes; workers that are threads share that of the
+    process.
     """
 
     stages: int
@@ -130,6 +131,7 @@ class RunMetrics:
     seconds: float
     cpu_seconds: float
     peak_rss: dict[str, int]
+    attempts: tuple[TaskMetrics, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +392,7 @@ def run_result(plan: StagePlan, answer: Answer, seconds: float) -> RunResult:
             seconds=seconds,
             cpu_seconds=sum(report.metrics.cpu_seconds for report in reports),
             peak_rss=peaks,
+            attempts=answer.attempts or tuple(report.metrics for report in reports),
         ),
         reports,
     )

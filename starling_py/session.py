@@ -16,6 +16,7 @@ from starling_py.interruption import told
 from starling_py.leftovers import check_bucket, new_query_id, scratch_location
 from starling_py.operators.errors import OutOfMemory
 from starling_py.planner.errors import UnknownTable
+from starling_py.prices import FunctionSize, Pricing, price_run
 from starling_py.results import Result, Results
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.meter import metered
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from starling_py.planner.plan import Planner
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import TableColumn
+    from starling_py.prices import RunPrice
     from starling_py.shuffle.meter import RequestCounts
     from starling_py.shuffle.rows import Rows
 
@@ -69,9 +71,9 @@ class QueryRun:
     ``shuffled_bytes`` went from stage to stage. ``requests`` are those to object stores: of
     planning (listings and footers, ``planning_requests``) and of the run. ``peak_rss`` holds each
     worker's name and its largest resident memory in bytes; ``reports`` are in the order of stages
-    and tasks. Seconds are wall-clock but for ``cpu_seconds``. All that is of the run that gave the
-    answer; ``out_of_memory`` is how many with fewer tasks went before it, in functions that had
-    too little memory for them.
+    and tasks. Seconds are wall-clock but for ``cpu_seconds``; ``price`` is that of all of this. It
+    is of the run that gave the answer; ``out_of_memory`` is how many with fewer tasks went before
+    it, in functions that had too little memory for them.
     """
 
     query: str
@@ -89,6 +91,7 @@ class QueryRun:
     cpu_seconds: float
     peak_rss: tuple[tuple[str, int], ...]
     reports: tuple[TaskReport, ...]
+    price: RunPrice
     out_of_memory: int = 0
 
 
@@ -225,6 +228,8 @@ class Session:
             shuffle=config.shuffle,
             remote_shuffle=config.scratch is not None,
             dialect=config.dialect,
+            prices=config.prices,
+            function=self._function_size(),
         )
         if finer:
             # Nor is a guess at the number of groups a reason any more to have one task merge them.
@@ -253,6 +258,26 @@ class Session:
         workers = min(config.workers, facts.concurrency)
         threads = function_threads(facts.memory >> 20)
         return workers, workers * threads, workers * facts.memory
+
+    def _function_size(self) -> FunctionSize:
+        """Return what tasks run on, or what is deployed unless somebody says otherwise."""
+        # Planning has asked the function what it is like; a statement without a plan need not know.
+        if self._function is None:
+            return FunctionSize()
+        facts = self._function.facts()
+        return FunctionSize(facts.memory, facts.architecture)
+
+    @property
+    def pricing(self) -> Pricing:
+        """What the price of a run depends on beside the run."""
+        config = self.config
+        return Pricing(
+            config.prices,
+            self._function_size(),
+            functions=config.target == "lambda",
+            remote_scratch=config.scratch is not None,
+            options=lambda: self._access.options,
+        )
 
     def function(self) -> FunctionClient:
         """Return the function that runs tasks."""
@@ -325,13 +350,14 @@ class Session:
                 plan = finer
                 plans.append(plan)
                 asked += planning.snapshot()
-        run = summary(plan, ran, ran.count, asked, len(plans) - 1)
+        run = summary(plan, ran, ran.count, asked, self.pricing, len(plans) - 1)
         return self.opened(plan, ran.rows, run)
 
     def run_plan(self, plan: StagePlan, planning: RequestCounts) -> tuple[Result, QueryRun]:
         """Run a plan, and return its answer. ``planning`` is what planning asked of stores."""
         ran = self.ran(plan)
-        return self.opened(plan, ran.rows, summary(plan, ran, ran.count, planning))
+        run = summary(plan, ran, ran.count, planning, self.pricing)
+        return self.opened(plan, ran.rows, run)
 
     def opened(
         self, plan: StagePlan, rows: Sequence[Rows], run: QueryRun
@@ -441,7 +467,12 @@ def new_id() -> str:
 
 
 def summary(
-    plan: StagePlan, ran: RunResult, rows: int, planning: RequestCounts, out_of_memory: int = 0
+    plan: StagePlan,
+    ran: RunResult,
+    rows: int,
+    planning: RequestCounts,
+    pricing: Pricing,
+    out_of_memory: int = 0,
 ) -> QueryRun:
     """Return what a query took, with the requests of its planning."""
     metrics = ran.metrics
@@ -461,5 +492,6 @@ def summary(
         cpu_seconds=metrics.cpu_seconds,
         peak_rss=tuple(sorted(metrics.peak_rss.items())),
         reports=ran.reports,
+        price=price_run(plan, metrics.attempts, planning + metrics.requests, pricing),
         out_of_memory=out_of_memory,
     )

@@ -18,6 +18,7 @@ from starling_py.planner.statements import (
     Query,
     ShowTables,
 )
+from starling_py.prices import price_run
 from starling_py.session import QueryRun, new_id, summary
 from starling_py.shuffle.meter import RequestCounts, metered
 from starling_py.shuffle.rows import Rows
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from starling_py.results import Result
     from starling_py.session import Session
     from starling_py.shuffle.meter import Meter
+    from starling_py.shuffle.prices import Prices
     from starling_py.writing.run import Outcome
 
 __all__ = ["plan_statement", "run_statement"]
@@ -59,7 +61,9 @@ def run_statement(session: Session, sql: str, statement: Statement) -> tuple[Res
                 columns, rows = _tables(session, with_columns=with_columns)
                 return _answer(session, sql, columns, rows, meter.snapshot())
             case Explain(statement=explained, json=json):
-                text = _explained(plan_statement(session, sql, explained), json=json)
+                text = _explained(
+                    plan_statement(session, sql, explained), session.config.prices, json=json
+                )
                 columns = [(name, "VARCHAR") for name in _EXPLAINED]
                 rows = [("distributed_plan", text)]
                 return _answer(session, sql, columns, rows, meter.snapshot())
@@ -122,14 +126,14 @@ def _tables(
     return columns, rows
 
 
-def _explained(plan: StagePlan, *, json: bool) -> str:
+def _explained(plan: StagePlan, prices: Prices, *, json: bool) -> str:
     if json:
         import msgspec
 
         return msgspec.json.format(msgspec.json.encode(plan), indent=2).decode()
     from starling_py.cli.stages import plan_text
 
-    return plan_text(plan)
+    return plan_text(plan, prices)
 
 
 def _counted(
@@ -143,8 +147,10 @@ def _counted(
         row.append(list(outcome.files))
     plan = structs.replace(outcome.plan, result=_result(columns))
     # The meter has counted the coordinator's requests; those of tasks are in their reports.
-    run = summary(plan, outcome.ran, 1, RequestCounts())
-    run = replace(run, requests=run.requests + meter.snapshot())
+    run = summary(plan, outcome.ran, 1, RequestCounts(), session.pricing)
+    asked = run.requests + meter.snapshot()
+    price = price_run(plan, outcome.ran.metrics.attempts, asked, session.pricing)
+    run = replace(run, requests=asked, price=price)
     return session.opened(plan, [Rows.of(_table(columns, [row]))], run)
 
 
@@ -192,5 +198,6 @@ def _answer(
         cpu_seconds=0.0,
         peak_rss=(),
         reports=(),
+        price=price_run(plan, (), requests, session.pricing),
     )
     return session.opened(plan, [Rows.of(_table(columns, rows))], run)

@@ -2,64 +2,47 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from starling_py.tpch.texts import numbers
+from starling_py.tpch.compare_command import compare
+from starling_py.tpch.options import EngineOptions, engine_options, queries_option, scale_option
+from starling_py.tpch.report_command import report
+from starling_py.tpch.run_command import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from starling_py.tpch.generate import Progress
     from starling_py.tpch.verify import Outcome, Totals
 
 __all__ = ["tpch"]
 
 MEBIBYTE = 1 << 20
 
-SMALLEST_SCALE = 0.001
-LARGEST_SCALE = 100_000.0
 
-
-@click.group()
+@click.group(commands=[compare, report, run])
 def tpch() -> None:
-    """TPC-H: make its tables, check the 22 queries."""
+    """TPC-H: make its tables, check the 22 queries, measure them."""
 
 
-def _queries(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        return numbers(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def _scale(_: click.Context, __: click.Parameter, value: float) -> float:
-    # Not a click.FloatRange: a NaN is within any range.
-    if not SMALLEST_SCALE <= value <= LARGEST_SCALE:
-        raise click.BadParameter(f"{value:g} is not from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}.")
-    return value
-
-
-def _tasks(_: click.Context, __: click.Parameter, value: str) -> int | None:
-    if value == "auto":
-        return None
-    if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is neither a number of tasks nor 'auto'.")
-    return int(value)
-
-
-@tpch.command()
+@tpch.command("generate")
 @click.option(
     "--scale",
     type=float,
-    callback=_scale,
+    callback=scale_option,
     required=True,
     help="TPC-H scale factor; 1 is about 350 MB of Parquet.",
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
     required=True,
-    help="Folder to write; it appears when everything is written, or not at all.",
+    metavar="DIR",
+    help="Folder to write, which appears when everything is written, or s3://bucket/prefix.",
 )
 @click.option(
     "--parts",
@@ -67,14 +50,24 @@ def _tasks(_: click.Context, __: click.Parameter, value: str) -> int | None:
     help="Files per large table  [default: 8, and more from scale 4 on]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace TPC-H tables that are there already.")
-def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> None:
+def generate_command(scale: float, output: str, parts: int | None, overwrite: bool) -> None:
     """Write the eight tables as Parquet files.
 
-    Large tables are several files each.
+    Large tables are several files each. What was interrupted goes on where it stopped.
     """
-    from starling_py.tpch.generate import generate as write_tables
+    from starling_py.tpch.generate import generate, generate_on_s3
 
-    made = write_tables(output, scale, parts=parts, overwrite=overwrite)
+    with _shown() as progress:
+        if output.startswith("s3://"):
+            from starling_py.tpch.upload import Prefix
+
+            made = generate_on_s3(
+                Prefix(output), scale, parts=parts, overwrite=overwrite, progress=progress
+            )
+        else:
+            made = generate(
+                Path(output), scale, parts=parts, overwrite=overwrite, progress=progress
+            )
     if not made.fresh:
         click.echo(f"{output} already holds TPC-H at scale {scale:g}; nothing to do.")
         return
@@ -85,6 +78,24 @@ def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> 
     click.echo(f"TPC-H at scale {scale:g} is in {output}.")
 
 
+@contextmanager
+def _shown() -> Iterator[Callable[[Progress], None]]:
+    """Show progress on standard error: a bar on a terminal, else a line for each piece."""
+    if not sys.stderr.isatty():
+        yield lambda progress: click.echo(
+            f"{progress.done} of {progress.pieces}: {progress.piece}", err=True
+        )
+        return
+    with click.progressbar(length=1, label="generating", file=sys.stderr) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.length = progress.pieces
+            bar.label = progress.piece
+            bar.update(progress.done - bar.pos)
+
+        yield show
+
+
 @tpch.command()
 @click.option(
     "--data",
@@ -92,61 +103,8 @@ def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> 
     required=True,
     help="Folder that `starling tpch generate` wrote.",
 )
-@click.option(
-    "--tasks",
-    metavar="N|auto",
-    callback=_tasks,
-    default="auto",
-    show_default=True,
-    help="Tasks in every stage that can have them.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="Workers of the engine, and threads of DuckDB  [default: the machine's cores]",
-)
-@click.option(
-    "--isolation",
-    type=click.Choice(["thread", "process"]),
-    default="thread",
-    show_default=True,
-    help="Run workers as threads or as processes of their own.",
-)
-@click.option(
-    "--memory",
-    metavar="SIZE",
-    help="Memory of all workers together, such as 1536MiB  [default: 80 % of what is free]",
-)
-@click.option(
-    "--copy",
-    metavar="URL",
-    help="Where the engine finds the same files, such as s3://bucket/prefix.",
-)
-@click.option("--scratch", metavar="URL", help="As for `starling query`.")
-@click.option(
-    "--shuffle",
-    type=click.Choice(["auto", "direct", "combined"]),
-    default="auto",
-    show_default=True,
-    help="As for `starling query`.",
-)
-@click.option("--doublewrite", is_flag=True, help="As for `starling query`.")
-@click.option(
-    "--target",
-    type=click.Choice(["local", "lambda"]),
-    default="local",
-    show_default=True,
-    help="As for `starling query`.",
-)
-@click.option("--function", metavar="NAME", help="As for `starling query`.")
-@click.option(
-    "--queries",
-    metavar="NUMBERS",
-    callback=_queries,
-    default="1-22",
-    show_default=True,
-    help="Which queries, such as 1,5-7.",
-)
+@queries_option
+@engine_options
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
@@ -158,16 +116,7 @@ def generate(scale: float, output: Path, parts: int | None, overwrite: bool) -> 
 def verify(
     context: click.Context,
     data: Path,
-    tasks: int | None,
-    workers: int | None,
-    isolation: str,
-    memory: str | None,
-    copy: str | None,
-    scratch: str | None,
-    shuffle: str,
-    doublewrite: bool,
-    target: str,
-    function: str | None,
+    options: EngineOptions,
     queries: tuple[int, ...],
     repeat: int,
 ) -> None:
@@ -190,17 +139,8 @@ def verify(
     for outcome in verify(
         data,
         queries=queries,
-        tasks=tasks,
-        workers=workers,
-        isolation=isolation,
-        memory=memory,
-        copy=copy,
-        scratch=scratch,
-        shuffle=shuffle,
-        doublewrite=doublewrite,
-        target=target,
-        function=function,
         repeat=repeat,
+        **options.keywords(),
     ):
         if not outcomes:
             click.echo(HEADER)

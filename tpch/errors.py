@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from starling_py.errors import StarlingError
 
-__all__ = ["GeneratorError", "GeneratorMissing", "OutputRefused", "TpchError"]
+__all__ = [
+    "GeneratorError",
+    "GeneratorMissing",
+    "OutputRefused",
+    "ReportMissing",
+    "TpchError",
+    "UploadFailed",
+]
 
 
 class TpchError(StarlingError):
@@ -29,3 +36,15 @@ class OutputRefused(TpchError):
     """The output folder holds something that is not to be overwritten."""
 
     code = "TPCH_OUTPUT_REFUSED"
+
+
+class ReportMissing(TpchError):
+    """What makes report pages is not installed."""
+
+    code = "TPCH_REPORT_MISSING"
+
+
+class UploadFailed(TpchError):
+    """S3 did not take what was generated."""
+
+    code = "TPCH_UPLOAD"

@@ -1,55 +1,60 @@
-"""TPC-H data as Parquet files, made by ``tpchgen-cli``."""
+"""TPC-H data as Parquet files, in a folder or below a prefix on S3."""
 
 from __future__ import annotations
 
-import math
 import shutil
-import subprocess
-import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starling_py.tpch.errors import GeneratorError, GeneratorMissing, OutputRefused
-from starling_py.tpch.tables import FIXED, LARGE, TABLES, StoredTable, expected_rows, stored
+import msgspec
+
+from starling_py.tpch.errors import GeneratorError, OutputRefused
+from starling_py.tpch.generator import PROGRAM, default_parts, generate_piece, pieces, program
+from starling_py.tpch.tables import TABLES, StoredTable, expected_rows, stored
+from starling_py.tpch.unfinished import Manifest, Unfinished, unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-__all__ = ["Generated", "default_parts", "generate"]
+    from starling_py.tpch.upload import Prefix
 
-PROGRAM = "tpchgen-cli"
-
-# From this scale on the supplier table has as many files as the large ones.
-SUPPLIER_IN_PARTS = 100.0
-
-SECONDS_TO_START = 600.0
-SECONDS_PER_SCALE = 120.0
-SECONDS_TO_STOP = 5.0
+__all__ = ["Generated", "Progress", "default_parts", "generate", "generate_on_s3"]
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What a folder holds now. ``fresh`` is false where it held exactly that before."""
+    """What a folder or prefix holds now. ``fresh`` is false where it held exactly that before."""
 
-    folder: Path
+    folder: str
     tables: tuple[StoredTable, ...]
     fresh: bool
 
 
-def default_parts(scale: float) -> int:
-    """Return the files per large table: at least eight, and lineitem files of about 120 MB."""
-    return max(8, math.ceil(2 * scale))
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """So many pieces of all are there; the last of them is called ``piece``."""
+
+    done: int
+    pieces: int
+    piece: str
 
 
 def generate(
-    folder: Path, scale: float, *, parts: int | None = None, overwrite: bool = False
+    folder: Path,
+    scale: float,
+    *,
+    parts: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> Generated:
     """Write the eight tables at a scale factor as ``folder/<table>/<table>.<i>.parquet``.
 
     Files of one number of lineitem and orders hold the same range of order keys. The folder
-    appears when everything is written, or not at all.
+    appears when everything is written. What is there when that fails, or is interrupted, stays
+    in a hidden folder beside it, and the next call goes on from there.
 
     Parameters
     ----------
@@ -57,6 +62,8 @@ def generate(
         Files per large table; by default :func:`default_parts`.
     overwrite
         Replace TPC-H tables that are there already. Anything else is never overwritten.
+    progress
+        Told of each piece.
 
     Raises
     ------
@@ -66,37 +73,95 @@ def generate(
     if not overwrite:
         present = _read(folder, scale, parts)
         if present is not None:
-            return Generated(folder, present, fresh=False)
+            return Generated(str(folder), present, fresh=False)
     try:
         _check_output(folder, overwrite=overwrite)
-        return Generated(folder, _write(folder, scale, parts), fresh=True)
+        return Generated(str(folder), _write(folder, scale, parts, progress), fresh=True)
     except OSError as error:
         raise GeneratorError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def _write(folder: Path, scale: float, parts: int) -> tuple[StoredTable, ...]:
-    program = _program()
+def generate_on_s3(
+    prefix: Prefix,
+    scale: float,
+    *,
+    parts: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Generated:
+    """Write the tables below a prefix, piece by piece; what is there already is not made again.
+
+    Files appear one by one. ``_tpch.json`` beside them, which the engine does not see, tells what
+    is there and whether it is everything.
+
+    Raises
+    ------
+    GeneratorMissing, GeneratorError, OutputRefused, UploadFailed
+    """
+    parts = default_parts(scale) if parts is None else parts
+    found = prefix.manifest()
+    if found is not None and not overwrite:
+        if (found.scale, found.parts) != (scale, parts):
+            raise OutputRefused(
+                f"{prefix.url} already holds other TPC-H tables", hint="--overwrite replaces them"
+            )
+        if found.complete:
+            return Generated(prefix.url, _totals(found), fresh=False)
+    else:
+        _check_prefix(prefix, overwrite=overwrite, ours=found is not None)
+        found = Manifest(scale, parts)
+    program()
+    todo = pieces(scale, parts)
+    prefix.put_manifest(found)
+    for number, piece in enumerate(todo, start=1):
+        if piece.name not in found.done:
+            with tempfile.TemporaryDirectory(prefix="starling-tpch-") as scratch:
+                made = Path(scratch)
+                generate_piece(piece, made, scale)
+                tables = [_stored_piece(made, table) for table in piece.tables]
+                for path in sorted(made.rglob("*.parquet")):
+                    prefix.put(path, str(path.relative_to(made)))
+            found = msgspec.structs.replace(
+                found,
+                done=(*found.done, piece.name),
+                tables=found.tables + tuple(tables),
+                complete=number == len(todo),
+            )
+            prefix.put_manifest(found)
+        progress(Progress(number, len(todo), piece.name))
+    return Generated(prefix.url, _totals(found), fresh=True)
+
+
+def _write(
+    folder: Path, scale: float, parts: int, progress: Callable[[Progress], None]
+) -> tuple[StoredTable, ...]:
+    program()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        # A folder of its own inside: the outer one is readable for its owner only.
-        made = Path(scratch, "tables")
-        made.mkdir()
-        in_parts = TABLES if scale >= SUPPLIER_IN_PARTS else LARGE
-        whole = [table for table in FIXED if table not in in_parts]
-        for tables, count in ((in_parts, parts), (whole, 1)):
-            if tables:
-                _run(program, made, scale, count, tables)
-        written = _read(made, scale, parts)
+    with unfinished(folder, Manifest(scale, parts)) as begun:
+        todo = pieces(scale, parts)
+        for number, piece in enumerate(todo, start=1):
+            if piece.name not in begun.manifest.done:
+                with begun.scratch() as made:
+                    generate_piece(piece, made, scale)
+                    begun.take(made, piece.name)
+            progress(Progress(number, len(todo), piece.name))
+        written = _read(begun.tables, scale, parts)
         if written is None:
+            begun.forget()
             raise GeneratorError(
                 f"{PROGRAM} did not write the tables of scale {scale:g} in {parts} parts"
             )
-        if folder.exists():
-            folder.rename(Path(scratch, "replaced"))
-        made.rename(folder)
+        _replace(folder, begun)
     return written
+
+
+def _replace(folder: Path, begun: Unfinished) -> None:
+    replaced = begun.folder / "replaced"
+    if folder.exists():
+        folder.rename(replaced)
+    begun.tables.rename(folder)
+    with suppress(OSError):
+        shutil.rmtree(replaced)
 
 
 def _read(folder: Path, scale: float, parts: int) -> tuple[StoredTable, ...] | None:
@@ -137,43 +202,32 @@ def _check_output(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def _program() -> str:
-    beside = Path(sys.executable).with_name(PROGRAM)
-    found = str(beside) if beside.is_file() else shutil.which(PROGRAM)
-    if found is None:
-        raise GeneratorMissing(
-            f"{PROGRAM} is not installed", hint="pip install 'starling-py[tpch]'"
+def _check_prefix(prefix: Prefix, *, overwrite: bool, ours: bool) -> None:
+    """See to it that nothing but a run of ours is replaced, and that nothing of it stays."""
+    if ours and overwrite:
+        prefix.clear(TABLES)
+    left = prefix.first_key()
+    if left is not None:
+        raise OutputRefused(
+            f"{prefix.url} holds {left!r}, which this command did not write",
+            hint="name a new or empty prefix",
         )
+
+
+def _stored_piece(folder: Path, table: str) -> StoredTable:
+    found = stored(folder, table, numbered=False)
+    if found is None:
+        raise GeneratorError(f"{PROGRAM} did not write table {table}")
     return found
 
 
-def _run(program: str, folder: Path, scale: float, parts: int, tables: Sequence[str]) -> None:
-    command = [program, "parquet", "--quiet", "--scale-factor", f"{scale!r}"]
-    command += ["--parts", str(parts), "--tables", ",".join(tables), "--output-dir", str(folder)]
-    deadline = SECONDS_TO_START + SECONDS_PER_SCALE * scale
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+def _totals(manifest: Manifest) -> tuple[StoredTable, ...]:
+    return tuple(
+        StoredTable(
+            name,
+            sum(each.files for each in manifest.tables if each.name == name),
+            sum(each.rows for each in manifest.tables if each.name == name),
+            sum(each.bytes for each in manifest.tables if each.name == name),
+        )
+        for name in TABLES
     )
-    try:
-        _, complaint = child.communicate(timeout=deadline)
-    except subprocess.TimeoutExpired:
-        raise GeneratorError(f"{PROGRAM} did not finish within {deadline:.0f} seconds") from None
-    finally:
-        _end(child)
-    if child.returncode != 0:
-        lines = complaint.decode(errors="replace").strip().splitlines()
-        reason = lines[-1] if lines else f"exit code {child.returncode}"
-        raise GeneratorError(f"{PROGRAM} failed: {reason}")
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a child that still runs (Ctrl-C, deadline); leave no zombie and no pipe."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait(SECONDS_TO_STOP)
-    if child.stderr is not None:
-        child.stderr.close()

@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FIXED", "LARGE", "TABLES", "StoredTable", "expected_rows", "stored"]
+__all__ = [
+    "FIXED",
+    "LARGE",
+    "ROWS_AT_SCALE_ONE",
+    "TABLES",
+    "StoredTable",
+    "expected_rows",
+    "stored",
+]
 
 LARGE = ("lineitem", "orders", "partsupp", "part", "customer")
 """Tables of several files each."""
@@ -53,14 +61,17 @@ def expected_rows(table: str, scale: float) -> int | None:
     return None
 
 
-def stored(folder: Path, table: str) -> StoredTable | None:
+def stored(folder: Path, table: str, *, numbered: bool = True) -> StoredTable | None:
     """Return what ``folder`` holds of ``table``.
 
-    ``None`` unless it is exactly ``<table>.1.parquet`` to ``<table>.<n>.parquet``, all readable.
+    ``None`` unless it is exactly ``<table>.1.parquet`` to ``<table>.<n>.parquet``, all readable;
+    not ``numbered``, any of them will do.
     """
     try:
         found = {path.name: path for path in (folder / table).iterdir()}
         names = [f"{table}.{number}.parquet" for number in range(1, len(found) + 1)]
+        if not numbered:
+            names = sorted(found)
         if not found or found.keys() != set(names):
             return None
         rows = sum(pq.read_metadata(found[name]).num_rows for name in names)

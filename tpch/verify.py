@@ -84,6 +84,10 @@ class Oracle:
     def close(self) -> None:
         self._connection.close()
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of its own to the same database, which the caller closes."""
+        return self._connection.cursor()
+
     def describe(self, sql: str) -> list[tuple[str, str]]:
         """Return names and types of the columns as DuckDB's DESCRIBE gives them."""
         return [(str(row[0]), str(row[1])) for row in self._rows(f"DESCRIBE {sql}")]
@@ -134,6 +138,7 @@ def verify(
     doublewrite: bool = False,
     target: str = "local",
     function: str | None = None,
+    prices: str | None = None,
 ) -> Iterator[Outcome]:
     """Run queries through both engines in turn and yield an outcome each.
 
@@ -153,7 +158,7 @@ def verify(
         For all workers of the engine together, such as ``1536MiB``.
     copy
         Where the engine finds the same files, such as ``s3://bucket/prefix``.
-    scratch, shuffle, doublewrite, target, function
+    scratch, shuffle, doublewrite, target, function, prices
         As for ``connect``.
     """
     check_folder(folder)
@@ -169,17 +174,12 @@ def verify(
             doublewrite=doublewrite,
             target=target,
             function=function,
+            prices=prices,
         ) as connection,
-        Oracle(folder, threads=_threads(connection)) as oracle,
+        Oracle(folder, threads=workers or connection.config.cores) as oracle,
     ):
         for query in queries:
             yield _verify_one(query, connection, oracle, repeat)
-
-
-def _threads(connection: starling_py.Connection) -> int:
-    """Return how many threads of this machine an engine with these workers is compared with."""
-    config = connection.config
-    return config.cores if config.target == "lambda" else config.workers
 
 
 def totals(outcomes: Sequence[Outcome]) -> Totals:

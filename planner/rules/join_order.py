@@ -1,8 +1,8 @@
 """Inner joins are ordered by expected sizes: DuckDB bound them against empty tables, in FROM order.
 
 Greedy: of all pairs of what is joined so far, the pair with the smallest result goes next, where a
-result larger than both its inputs costs extra. Products come last. A SEMI join stands as deep as it
-can where it leaves few rows.
+result larger than both its inputs costs extra. Products come last. Where the order as written comes
+to less, it stays. A SEMI join stands as deep as it can where it leaves few rows.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from starling_py.planner.fragments import has_volatile_condition
 from starling_py.planner.statistics import Estimator, Relation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starling_py.planner.footers import Footers
 
-__all__ = ["order_joins"]
+__all__ = ["JoinCosts", "join_costs", "order_joins"]
 
 _GROWTH_PENALTY = 4.0
 _SELECTIVE_SEMI = 0.5
@@ -41,24 +43,44 @@ _JOINABLE = frozenset(("=", "IS NOT DISTINCT FROM", *_FLIPPED))
 
 def order_joins(plan: Plan, footers: Footers) -> Plan:
     """Return the plan with its inner joins in the order of least expected rows."""
+    return _all_ordered(plan, footers, [])
+
+
+@dataclass(frozen=True, slots=True)
+class JoinCosts:
+    """What joining some tables is expected to cost: rows of all joins, those that grow weighted."""
+
+    chosen: float
+    greedy: float
+    written: float
+
+
+def join_costs(plan: Plan, footers: Footers) -> list[JoinCosts]:
+    """Return the costs of all groups of inner joins that :func:`order_joins` orders."""
+    costs: list[JoinCosts] = []
+    _all_ordered(plan, footers, costs)
+    return costs
+
+
+def _all_ordered(plan: Plan, footers: Footers, costs: list[JoinCosts]) -> Plan:
     estimator = Estimator(footers, dict(plan.ctes))
 
     def ordered(node: Node) -> Node:
-        return with_columns(_ordered(node, estimator), outputs(node))
+        return with_columns(_ordered(node, estimator, costs), outputs(node))
 
     ctes = tuple((number, ordered(definition)) for number, definition in plan.ctes)
     return Plan(ctes, ordered(plan.root))
 
 
-def _ordered(node: Node, estimator: Estimator) -> Node:
+def _ordered(node: Node, estimator: Estimator, costs: list[JoinCosts]) -> Node:
     if _is_inner(node):
-        return _reorder(node, estimator)
+        return _reorder(node, estimator, costs)
     if isinstance(node, Join) and node.kind is JoinKind.SEMI and _is_inner(node.left):
         pushed = _push_semi(node, estimator)
         if pushed is not None:
-            return _ordered(pushed, estimator)
+            return _ordered(pushed, estimator, costs)
     old = inputs(node)
-    new = tuple(_ordered(child, estimator) for child in old)
+    new = tuple(_ordered(child, estimator, costs) for child in old)
     if isinstance(node, SetOperation):
         # A set operation pairs columns by position.
         new = tuple(with_columns(b, outputs(a)) for a, b in zip(old, new, strict=True))
@@ -122,7 +144,7 @@ class _Predicate:
         return bool(self.left and self.right and not self.left & self.right)
 
 
-def _reorder(node: Node, estimator: Estimator) -> Node:
+def _reorder(node: Node, estimator: Estimator, costs: list[JoinCosts]) -> Node:
     graph = _Graph([], [])
     _flatten(node, graph)
     owner = {column.name: at for at, leaf in enumerate(graph.leaves) for column in outputs(leaf)}
@@ -130,10 +152,22 @@ def _reorder(node: Node, estimator: Estimator) -> Node:
     parts = []
     for at, leaf in enumerate(graph.leaves):
         own = tuple(p.expression for p in predicates if p.members == 1 << at)
-        made = with_conditions(_ordered(leaf, estimator), own)
+        made = with_conditions(_ordered(leaf, estimator, costs), own)
         parts.append(_Part(made, estimator.estimate(made), 1 << at))
     constant = tuple(p.expression for p in predicates if not p.members)
     pending = [p for p in predicates if p.members.bit_count() > 1]
+    greedy, cost = _greedy(parts, pending, estimator)
+    written, written_cost = _as_written(node, iter(parts), pending, estimator)
+    costs.append(JoinCosts(min(cost, written_cost), cost, written_cost))
+    made = (greedy if cost <= written_cost else written).node
+    return Filter(made, constant) if constant else made
+
+
+def _greedy(
+    parts: list[_Part], pending: list[_Predicate], estimator: Estimator
+) -> tuple[_Part, float]:
+    """Return the join of all parts, and its cost."""
+    total = 0.0
     # A pair stays a candidate until one of its parts is joined.
     candidates: dict[tuple[int, int], _Part] = {}
     while len(parts) > 1:
@@ -149,11 +183,35 @@ def _reorder(node: Node, estimator: Estimator) -> Node:
                     best = (cost, i, j, candidate)
         if best is None:
             break
-        _, i, j, part = best
+        cost, i, j, part = best
+        total += cost
         pending = [p for p in pending if p.members & ~part.members]
         parts = [p for at, p in enumerate(parts) if at not in (i, j)] + [part]
-    made = parts[0].node
-    return Filter(made, constant) if constant else made
+    return parts[0], total
+
+
+def _as_written(
+    node: Node, parts: Iterator[_Part], predicates: list[_Predicate], estimator: Estimator
+) -> tuple[_Part, float]:
+    """Return the join of parts in the shape of the statement's, each predicate as deep as can be.
+
+    ``parts`` are those of the leaves, in the order in which they were flattened.
+    """
+    match node:
+        case Filter(input=input_) if _is_inner(node):
+            return _as_written(input_, parts, predicates, estimator)
+        case Join(left=left, right=right) if _is_inner(node):
+            a, left_cost = _as_written(left, parts, predicates, estimator)
+            b, right_cost = _as_written(right, parts, predicates, estimator)
+            both = a.members | b.members
+            new = [
+                p
+                for p in predicates
+                if not p.members & ~both and p.members & ~a.members and p.members & ~b.members
+            ]
+            made = _joined(a, b, new, estimator)
+            return made, left_cost + right_cost + _cost(a, b, made)
+    return next(parts), 0.0
 
 
 def _predicate(expression: Expression, owner: dict[str, int]) -> _Predicate:

@@ -98,6 +98,7 @@ def attach(
     output: Path | None,
     max_rows: int,
     stats: bool,
+    cost: bool,
     quiet: bool,
 ) -> None:
     """Wait for a detached query, and show its answer as `starling query` would.
@@ -105,7 +106,7 @@ def attach(
     Ctrl-C ends the waiting and not the query. Where its coordinator has died, another one is
     started.
     """
-    check_output(context, output, stats=stats, quiet=quiet)
+    check_output(context, output, stats=stats, cost=cost, quiet=quiet)
     with _queries(scratch, coordinator) as queries:
         try:
             ending = queries.wait(query, () if quiet else (_tell,))
@@ -114,7 +115,7 @@ def attach(
             note(f"to end it: starling cancel {query} --scratch {scratch}")
             raise
         answer, run = queries.answer(query, ending)
-        give(answer, run, format_, output, max_rows, stats=stats, quiet=quiet)
+        give(answer, run, format_, output, max_rows, stats=stats, cost=cost, quiet=quiet)
 
 
 @click.command()
@@ -130,13 +131,14 @@ def result(
     output: Path | None,
     max_rows: int,
     stats: bool,
+    cost: bool,
     quiet: bool,
 ) -> None:
     """Show or save the answer of a detached query that has ended."""
-    check_output(context, output, stats=stats, quiet=quiet)
+    check_output(context, output, stats=stats, cost=cost, quiet=quiet)
     with _queries(scratch, coordinator) as queries:
         answer, run = queries.answer(query, queries.ending(query))
-        give(answer, run, format_, output, max_rows, stats=stats, quiet=quiet)
+        give(answer, run, format_, output, max_rows, stats=stats, cost=cost, quiet=quiet)
 
 
 @click.command()

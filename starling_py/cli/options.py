@@ -60,6 +60,11 @@ def data_options(command: _F) -> _F:
 def plan_options(command: _F) -> _F:
     """Add what changes a plan: where tasks run, how many, and how they exchange rows."""
     command = click.option(
+        "--prices",
+        metavar="FILE",
+        help="What requests and seconds cost, as TOML or JSON.  [default: $STARLING_PRICES]",
+    )(command)
+    command = click.option(
         "--function",
         metavar="NAME",
         help="The function for --target lambda, by name or ARN.  [default: starling-worker]",
@@ -108,6 +113,9 @@ def plan_options(command: _F) -> _F:
 def output_options(command: _F) -> _F:
     """Add what becomes of an answer."""
     command = click.option("--quiet", "-q", is_flag=True, help="Say nothing about what ran.")(
+        command
+    )
+    command = click.option("--cost", is_flag=True, help="Say what the run cost, item by item.")(
         command
     )
     command = click.option(
@@ -232,6 +240,7 @@ def connection(
     function: str | None = None,
     stage_workers: int | None = None,
     dialect: str = "duckdb",
+    prices: str | None = None,
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -255,6 +264,7 @@ def connection(
         function=function,
         stage_workers=stage_workers,
         dialect=dialect,
+        prices=prices,
     )
 
 

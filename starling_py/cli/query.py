@@ -17,8 +17,7 @@ from starling_py.cli.options import (
     read_sql,
     sql_options,
 )
-from starling_py.cli.report import count, dollars, note, requests, seconds, size, skew
-from starling_py.prices import PRICES, request_dollars
+from starling_py.cli.report import bill, count, dollars, note, requests, seconds, size, skew
 from starling_py.shuffle.meter import RequestCounts
 from starling_py.skew import skewed
 
@@ -31,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["check_output", "give", "query"]
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
-_NOT_DETACHED = ("dialect", "memory", "isolation", "format_", "output", "max_rows", "stats")
+_NOT_DETACHED = (
+    *("dialect", "memory", "isolation", "prices"),
+    *("format_", "output", "max_rows", "stats", "cost"),
+)
 """Options that mean nothing to a query that runs elsewhere, or that are for its answer."""
 
 
@@ -51,15 +53,15 @@ _NOT_DETACHED = ("dialect", "memory", "isolation", "format_", "output", "max_row
 )
 @output_options
 @click.option(
-    "--detach",
-    is_flag=True,
-    help="Let a function on AWS Lambda coordinate the query; show its id and return.",
-)
-@click.option(
     "--stage-workers",
     type=Number(min=1),
     metavar="N",
     help="How many tasks of one stage run at once.  [default: as many as of all stages]",
+)
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Let a function on AWS Lambda coordinate the query; show its id and return.",
 )
 @click.option(
     "--coordinator",
@@ -84,10 +86,12 @@ def query(
     doublewrite: bool,
     target: str,
     function: str | None,
+    prices: str | None,
     format_: str,
     output: Path | None,
     max_rows: int,
     stats: bool,
+    cost: bool,
     quiet: bool,
     detach: bool,
     stage_workers: int | None,
@@ -98,7 +102,7 @@ def query(
     The statement is an argument, comes from --file, or from standard input when it is a dash.
     Beside the tables of --data and --table it may name files: FROM 'path/*.parquet'.
     """
-    check_output(context, output, stats=stats, quiet=quiet)
+    check_output(context, output, stats=stats, cost=cost, quiet=quiet)
     text = read_sql(sql, file)
     if detach:
         from starling_py.cli.detached import begin
@@ -139,15 +143,27 @@ def query(
         function=function,
         stage_workers=stage_workers,
         dialect=dialect,
+        prices=prices,
     ) as connected:
         cursor = connected.execute(text, parameters)
-        give(cursor.result, cursor.run, format_, output, max_rows, stats=stats, quiet=quiet)
+        give(
+            cursor.result,
+            cursor.run,
+            format_,
+            output,
+            max_rows,
+            stats=stats,
+            cost=cost,
+            quiet=quiet,
+        )
 
 
-def check_output(context: click.Context, output: Path | None, *, stats: bool, quiet: bool) -> None:
+def check_output(
+    context: click.Context, output: Path | None, *, stats: bool, cost: bool, quiet: bool
+) -> None:
     """Refuse options of :func:`output_options` that contradict one another, or an unfit file."""
-    if stats and quiet:
-        raise click.UsageError("--stats and --quiet exclude each other")
+    if quiet and (stats or cost):
+        raise click.UsageError(f"--{'stats' if stats else 'cost'} and --quiet exclude each other")
     if output is not None:
         from starling_py.output import check_target
 
@@ -164,6 +180,7 @@ def give(
     max_rows: int,
     *,
     stats: bool,
+    cost: bool,
     quiet: bool,
 ) -> None:
     """Show or save an answer as :func:`output_options` ask for it, and say what ran."""
@@ -177,6 +194,9 @@ def give(
         _say(run, output)
     if stats:
         _say_more(run)
+    if cost:
+        for line in bill(run.price):
+            note(line)
 
 
 def _show(result: Result, format_: str, max_rows: int) -> None:
@@ -213,7 +233,7 @@ def _say(run: QueryRun, output: Path | None) -> None:
         return
     cost = ""
     if asked.requests:
-        cost = f", {count(asked.requests, 'request')} for {dollars(request_dollars(asked))}"
+        cost = f", {count(asked.requests, 'request')}, {dollars(run.price.paid)}"
     if run.out_of_memory:
         note(
             f"the functions ran out of memory {count(run.out_of_memory, 'time')} before that, "
@@ -233,10 +253,6 @@ def _say_more(run: QueryRun) -> None:
     if run.requests.requests:
         note(f"S3, planning: {requests(run.planning_requests)}")
         note(f"S3, run: {requests(run.requests - run.planning_requests)}")
-        note(
-            f"S3 requests cost {dollars(request_dollars(run.requests))} "
-            f"({PRICES.region}, prices of {PRICES.date})"
-        )
     for stage in run.plan.stages:
         reports = [report for report in run.reports if report.stage == stage.id]
         metrics = [report.metrics for report in reports]

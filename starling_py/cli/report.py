@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from starling_py.prices import RunPrice
     from starling_py.shuffle.meter import RequestCounts
     from starling_py.skew import Busiest
 
@@ -17,6 +18,7 @@ __all__ = [
     "FAILED",
     "INTERRUPTED",
     "USAGE",
+    "bill",
     "count",
     "dollars",
     "note",
@@ -80,6 +82,24 @@ def dollars(amount: float) -> str:
         return f"${amount:.2f}"
     decimals = 1 - math.floor(math.log10(amount))
     return f"${amount:.{max(decimals, 2)}f}"
+
+
+def bill(price: RunPrice) -> list[str]:
+    """Return what a run cost, a line for each item."""
+    memory = f"{price.size.memory / (1 << 20):,.0f} MB on {price.size.architecture}"
+    lines = [f"price in {price.region}, {price.date}, of functions with {memory}"]
+    for item in price.items:
+        mark = "  estimate" if item.estimated else ""
+        quantity = f"{item.quantity:,.0f}" if item.unit != "GB s" else f"{item.quantity:,.2f}"
+        if item.unit == "GB":
+            quantity = f"{item.quantity:,.6f}"
+        paid = f"{dollars(item.dollars):>12}{mark}"
+        lines.append(f"  {item.name:<19} {quantity:>12} {item.unit:<8} {paid}")
+    mark = ""
+    if price.estimated:
+        mark = f"  of which paid {dollars(price.paid)}"
+    lines.append(f"  {'total':<41} {dollars(price.dollars):>12}{mark}")
+    return lines
 
 
 def requests(counts: RequestCounts) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from rich.text import Text
 
 from starling_py.cli.grid import console
-from starling_py.cli.report import count, seconds, size
+from starling_py.cli.report import count, dollars, seconds, size
 from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead
 from starling_py.operators.task import (
     HashPartitioning,
@@ -20,9 +20,10 @@ from starling_py.operators.task import (
 from starling_py.output import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from starling_py.operators.plan import Combining, Stage, StagePlan
+    from starling_py.operators.plan import Combining, Cost, Stage, StagePlan
+    from starling_py.shuffle.prices import Prices
 
 __all__ = ["plan_text", "show_plan"]
 
@@ -37,19 +38,19 @@ _DELIVERIES = {
 }
 
 
-def show_plan(plan: StagePlan) -> None:
-    """Print a plan."""
+def show_plan(plan: StagePlan, prices: Prices) -> None:
+    """Print a plan, with what it costs by these prices."""
     shown = console()
-    for line in _lines(plan):
+    for line in _lines(plan, prices):
         shown.print(line, soft_wrap=True)
 
 
-def plan_text(plan: StagePlan) -> str:
+def plan_text(plan: StagePlan, prices: Prices) -> str:
     """Return a plan as plain text."""
-    return "".join(f"{line.plain.rstrip()}\n" for line in _lines(plan))
+    return "".join(f"{line.plain.rstrip()}\n" for line in _lines(plan, prices))
 
 
-def _lines(plan: StagePlan) -> Iterator[Text]:
+def _lines(plan: StagePlan, prices: Prices) -> Iterator[Text]:
     for stage in plan.stages:
         yield from _stage(stage, plan)
         yield Text()
@@ -62,6 +63,8 @@ def _lines(plan: StagePlan) -> Iterator[Text]:
         totals += f", about {size(moved)} between stages"
     totals += f"; {took}"
     yield from _field("total", totals)
+    costs = [stage.cost for stage in plan.stages]
+    yield from _field("price", f"{_price(costs)} ({prices.region}, prices of {prices.date})")
 
 
 def _stage(stage: Stage, plan: StagePlan) -> Iterator[Text]:
@@ -90,6 +93,7 @@ def _stage(stage: Stage, plan: StagePlan) -> Iterator[Text]:
         yield from _field("note", f"one task only: {printable(stage.fallback)}", "yellow")
     if estimate.bytes or not stage.fallback:
         yield from _field("expects", f"{_about(estimate.rows)}, {size(estimate.bytes)}")
+    yield from _field("price", _price([stage.cost]))
     if stage.statement:
         yield from _sql(stage.statement)
 
@@ -155,6 +159,16 @@ def _combining(stage: Stage, split: Combining, plan: StagePlan) -> Iterator[str]
         f"s = {producers}, r = {exchange.readers}, "
         f"p = 1/{split.partition_groups}, f = 1/{split.producer_groups}"
     )
+
+
+def _price(costs: Sequence[Cost]) -> str:
+    """Say what functions over S3 would cost."""
+    gets = sum(cost.scan_gets + cost.exchange_gets for cost in costs)
+    puts = sum(cost.puts for cost in costs)
+    parts = [count(gets, "GET")] if gets else []
+    parts += [count(puts, "PUT")] if puts else []
+    parts.append(f"{sum(cost.gigabyte_seconds for cost in costs):.2f} GB s of functions")
+    return f"about {dollars(sum(cost.dollars for cost in costs))}: {', '.join(parts)}"
 
 
 def _partitioning(output: Partitioning) -> str:

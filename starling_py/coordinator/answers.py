@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starling_py.operators.plan import StagePlan
-    from starling_py.operators.task import TaskReport
+    from starling_py.operators.task import TaskMetrics, TaskReport
     from starling_py.shuffle.meter import RequestCounts
     from starling_py.shuffle.objects import ObjectStore
 
@@ -36,12 +36,14 @@ class Answer:
     """The answer of a plan, and the reports of all its tasks by stage.
 
     ``rows`` are at least one piece, in order, with columns c0, c1 …. ``requests`` are those of all
-    attempts, also of failed ones, and of the coordinator itself.
+    attempts, also of failed ones, and of the coordinator itself. ``attempts`` has the metrics of
+    every attempt that ended, where that is known.
     """
 
     rows: tuple[Rows, ...]
     reports: dict[int, tuple[TaskReport, ...]]
     requests: RequestCounts
+    attempts: tuple[TaskMetrics, ...] = ()
 
 
 def answer_rows(

@@ -40,7 +40,7 @@ from starling_py.events import (
     TaskStarted,
 )
 from starling_py.operators.errors import TaskError
-from starling_py.operators.task import TaskReport, TaskSpec
+from starling_py.operators.task import TaskMetrics, TaskReport, TaskSpec
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.meter import RequestCounts, metered
 from starling_py.shuffle.objects import copy_key
@@ -122,6 +122,7 @@ class Driver:
         self._outcome: Finish | Fail | None = None
         self._keeps = False
         self._requests = RequestCounts()
+        self._ended: list[TaskMetrics] = []
         # Keys are known beforehand, so what attempts may have left is deleted without a listing.
         self._left: dict[Attempt, str] = {}
         self._given_up: set[Attempt] = set()
@@ -166,7 +167,7 @@ class Driver:
         try:
             with metered() as own:
                 rows, reports = await self._run()
-            answer = Answer(rows, reports, self._requests + own.snapshot())
+            answer = Answer(rows, reports, self._requests + own.snapshot(), tuple(self._ended))
         except StarlingError as error:
             self._events(QueryFailed(query, error, time.perf_counter() - start))
             raise
@@ -290,6 +291,7 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - whatever an invoker raises ends the attempt
             report = _failure(spec, TaskError(f"{type(error).__name__}: {error}"))
         self._requests += report.metrics.requests
+        self._ended.append(report.metrics)
         if report.inline:
             self._left.pop(attempt, None)
         if report.error is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starling_py.operators.plan import Delivery, ExchangeRead, Stage, StagePlan
+from starling_py.operators.plan import Stage, StagePlan, carried_outputs
 
 if TYPE_CHECKING:
     from starling_py.shuffle.index import Codec
@@ -37,17 +37,4 @@ class Transport:
         However the outputs are distributed over partitions, no spec of a consumer then carries
         more than ``payload`` bytes.
         """
-        carriers = 1
-        for consumer in plan.stages:
-            reads = [read for read in consumer.inputs if isinstance(read, ExchangeRead)]
-            for read in reads:
-                if read.stage == stage.id:
-                    carriers = max(carriers, len(reads) * _producers(read, stage, consumer))
-        return self.payload // carriers
-
-
-def _producers(read: ExchangeRead, producer: Stage, consumer: Stage) -> int:
-    """Return how many producers' outputs one task of the consumer may be handed."""
-    if read.delivery is Delivery.ALIGNED:
-        return -(-producer.tasks // consumer.tasks)
-    return producer.tasks
+        return self.payload // carried_outputs(plan.stages, stage)

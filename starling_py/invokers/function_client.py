@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starling_py.shuffle.errors import StarlingError
+    from starling_py.shuffle.prices import Architecture
 
 __all__ = ["VERSION_VARIABLE", "CallRefused", "FunctionClient", "FunctionFacts", "mismatch"]
 
@@ -49,6 +50,7 @@ class FunctionFacts:
     memory: int
     seconds: float
     concurrency: int
+    architecture: Architecture = "arm64"
 
 
 class CallRefused(Exception):
@@ -140,6 +142,8 @@ class FunctionClient:
             memory=int(found["MemorySize"]) * _MEBIBYTE,
             seconds=float(found["Timeout"]),
             concurrency=self._concurrency(),
+            # Lambda says so for every function; what does not is taken for what is deployed here.
+            architecture="x86_64" if "x86_64" in found.get("Architectures", ()) else "arm64",
         )
 
     def call(self, body: bytes) -> bytes:

@@ -12,9 +12,11 @@ from msgspec import structs
 
 from starling_py.operators.failures import typed_error
 from starling_py.operators.instance import Instance
+from starling_py.operators.resources import process_seconds
 from starling_py.operators.task import TaskReport
 from starling_py.shuffle.buckets import Buckets
 from starling_py.shuffle.errors import StarlingError
+from starling_py.shuffle.prices import FunctionSize
 from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.s3_credentials import environment_credentials
 from starling_py.worker.admission import admit, check_location
@@ -33,7 +35,12 @@ from starling_py.worker.payload import (
     pack,
     unpack_spec,
 )
-from starling_py.worker.size import function_threads, instance_limit, scan_room
+from starling_py.worker.size import (
+    function_architecture,
+    function_threads,
+    instance_limit,
+    scan_room,
+)
 from starling_py.worker.timed import TimedTask, out_of_time
 
 if TYPE_CHECKING:
@@ -89,6 +96,8 @@ class FunctionWorker:
         self._environment = environment
         self._folder = folder
         self._name = environment.get("AWS_LAMBDA_LOG_STREAM_NAME") or "function"
+        # Lambda bills the start of an instance with its first call.
+        self._before = process_seconds()
         self._instances = 0
         self._instance = self._new_instance()
         self._store: tuple[S3Location, S3Store] | None = None
@@ -117,6 +126,8 @@ class FunctionWorker:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answer(self, call: Invocation, context: CallContext) -> Outcome:
+        begun = time.monotonic() - self._before
+        self._before = 0.0
         ends_at = time.time() + context.get_remaining_time_in_millis() / 1000
         check_location(call.store, self._environment.get(SCRATCH_VARIABLE))
         store = self._open(call.store)
@@ -130,9 +141,14 @@ class FunctionWorker:
         self._instance.room = scan_room(mebibytes * _MEBIBYTE)
         others = self._start_others(call, ends_at)
         report = discreet(self._run(spec, store, call.data, ends_at), spec)
-        outcome = Outcome(
-            VERSION, report=as_text(pack(report)), others=_outcomes(others) if others else ()
+        answered = _outcomes(others) if others else ()
+        called = structs.replace(
+            report.metrics,
+            called_seconds=time.monotonic() - begun,
+            function=FunctionSize(mebibytes * _MEBIBYTE, function_architecture()),
         )
+        report = structs.replace(report, metrics=called)
+        outcome = Outcome(VERSION, report=as_text(pack(report)), others=answered)
         body = msgspec.json.encode(outcome)
         if len(body) < CALL_LIMIT:
             return outcome

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["LEAST_FUNCTION", "function_threads", "instance_limit", "scan_room"]
+import platform
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starling_py.shuffle.prices import Architecture
+
+__all__ = [
+    "LEAST_FUNCTION",
+    "function_architecture",
+    "function_threads",
+    "instance_limit",
+    "scan_room",
+]
 
 _MEBIBYTE = 1 << 20
 _RUNTIME = 180 * _MEBIBYTE
@@ -28,6 +40,11 @@ def instance_limit(size: int) -> int:
 def scan_room(size: int) -> int:
     """Return how many bytes of tables a worker of ``size`` bytes may hold while it reads them."""
     return max(size - _RUNTIME - _LEAST_LIMIT, 0)
+
+
+def function_architecture() -> Architecture:
+    """Return the processor that this process runs on, as Lambda calls it."""
+    return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 
 
 def function_threads(mebibytes: int) -> int:

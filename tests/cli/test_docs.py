@@ -15,6 +15,7 @@ from starling_py.cli.detached import attach, cancel, result
 from starling_py.cli.explain import explain
 from starling_py.cli.lambda_local import local
 from starling_py.cli.main import main
+from starling_py.cli.prices import prices
 from starling_py.cli.query import query
 from starling_py.cli.tables import tables
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "explain": explain,
     "lambda build": build,
     "lambda local": local,
+    "prices": prices,
     "query": query,
     "result": result,
     "status": status,

@@ -122,3 +122,34 @@ def test_hive_columns_are_marked(starling, shop, tmp_path):
     (tmp_path / "t/k=1").mkdir(parents=True)
     (tmp_path / "t/k=1/f.parquet").write_bytes((shop / "customers.parquet").read_bytes())
     assert "  k     BIGINT  (hive folder)" in starling("tables", "--data", tmp_path).stdout
+
+
+def test_analyze_compares_what_came_with_what_was_expected(starling, shop):
+    sql = "SELECT customer, count(*) FROM orders GROUP BY customer ORDER BY 1"
+    result = starling("explain", sql, "--data", shop, "--tasks", 3, "--analyze")
+    assert result.exit_code == 0, result.output
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    plan, _, analysis = result.stdout.partition("  total")
+    assert "SELECT" in plan
+    # Three tasks have seven groups each, which the range of the column tells.
+    assert "rows    21 expected, 21 found: q-error 1.00" in analysis
+    assert "rows    7 expected, 7 found: q-error 1.00" in analysis
+    assert "q-error of rows: median 1.00, largest 1.00" in analysis
+
+
+def test_analyze_as_json(starling, shop):
+    sql = "SELECT * FROM orders WHERE note LIKE '%77%'"
+    result = starling("explain", sql, "--data", shop, "--analyze", "--tasks", 2, "--format", "json")
+    found = json.loads(result.stdout)
+    (stage,) = found["stages"]
+    assert found["plan"]["sql"] == sql
+    assert (stage["stage"], stage["tasks"]) == (0, 2)
+    expected, rows = stage["expected_rows"], stage["rows"]
+    assert rows > 0
+    assert stage["q_error"] == max(expected / rows, rows / expected)
+
+
+def test_analyze_of_what_was_not_estimated(starling, shop):
+    sql = "SELECT struct_update({'a': id}, a := 1) FROM orders"
+    result = starling("explain", sql, "--data", shop, "--tasks", 2, "--analyze")
+    assert "rows    30,000, of which nothing was expected" in result.stdout

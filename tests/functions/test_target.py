@@ -50,6 +50,14 @@ def test_a_query_on_functions(place, numbers, scratch, monkeypatch):
         cursor = connection.execute(sql)
         assert cursor.fetchall() == [(g, sum(range(g, 10_000, 7))) for g in range(7)]
         assert cursor.run.tasks == lamb.statistics().calls
+        price = cursor.run.price
+        assert not price.estimated
+        assert price.paid == price.dollars > 0
+        calls = next(item for item in price.items if item.name == "calls")
+        assert calls.quantity == lamb.statistics().calls
+        # Calls take longer than the tasks in them, and the first of each instance its start too.
+        metrics = [report.metrics for report in cursor.run.reports]
+        assert all(each.called_seconds > each.seconds for each in metrics)
         assert lamb.statistics().most_in_flight <= 3
 
 

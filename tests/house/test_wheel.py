@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("shuffle", "operators", "planner", "starling_py", "tpch")
 LINKED = ("shuffle", "operators", "planner", "tpch")
+SUFFIXES = (".html", ".py", ".sql", ".typed", ".yaml")
 BUILD_SECONDS = 200
 
 
@@ -30,7 +31,8 @@ def shipped(root: Path) -> set[str]:
             relative = path.relative_to(root)
             through_a_link = room == "starling_py" and relative.parts[1] in LINKED
             is_shipped = (
-                path.suffix in (".py", ".sql", ".typed", ".yaml") or path.name == "Dockerfile"
+                path.suffix in (".html", ".py", ".sql", ".typed", ".yaml")
+                or path.name == "Dockerfile"
             )
             if is_shipped and not through_a_link:
                 prefix = () if room == "starling_py" else ("starling_py",)

@@ -29,14 +29,14 @@ from starling_py.planner.placement import JoinPlacement, Way
 from starling_py.planner.plan import PlanOptions
 from starling_py.planner.shuffle_cost import (
     Exchange,
-    ShufflePrices,
     cheapest,
     combined_gets,
     direct_gets,
     dollars,
 )
+from starling_py.shuffle.prices import Prices
 
-PRICES = ShufflePrices()
+PRICES = Prices()
 GIBIBYTE = 1 << 30
 COLUMNS = (InputColumn("c0", "BIGINT"),)
 SINGLE = (SinglePartition(),)
@@ -91,10 +91,9 @@ def test_readers_between_two_groups_read_twice_as_much():
 @example(exchange(786, 1, bytes_=1.8e9, workers=273), 10.0)
 def test_never_more_expensive_than_direct(wanted, waiting):
     # Nor when nobody likes to wait, and combiners are faster.
-    prices = replace(PRICES, waiting=waiting)
-    split = cheapest(wanted, prices)
+    split = cheapest(wanted, PRICES, waiting=waiting)
     if split is not None:
-        assert dollars(wanted, split, prices) < dollars(wanted, None, prices)
+        assert dollars(wanted, split, PRICES) < dollars(wanted, None, PRICES)
 
 
 @given(EXCHANGES)
@@ -120,7 +119,7 @@ def test_large_exchanges_are_combined_and_small_ones_are_not():
     assert cheapest(exchange(512, 128, bytes_=1e12), PRICES) is None
     # Who waits for nothing pays for nothing.
     assert cheapest(exchange(16, 16), PRICES) is None
-    assert cheapest(exchange(16, 16), ShufflePrices(waiting=0)) is not None
+    assert cheapest(exchange(16, 16), PRICES, waiting=0) is not None
 
 
 @given(EXCHANGES)
@@ -206,8 +205,9 @@ def test_free_requests_and_workers_need_no_combiners():
         stage(0, 512, outputs=(HashPartitioning(("c0",), 512),)),
         stage(1, 128, [read(0, Delivery.PARTITIONED)]),
     )
-    options = PlanOptions(None, 500, 500, 500 * 3 * GIBIBYTE, remote_shuffle=True)
-    assert chosen_combiners(many, options, ShufflePrices(get=0, gb_second=0)) == many
+    free = Prices(get=0, arm64=0)
+    options = PlanOptions(None, 500, 500, 500 * 3 * GIBIBYTE, remote_shuffle=True, prices=free)
+    assert chosen_combiners(many, options) == many
 
 
 # What they answer

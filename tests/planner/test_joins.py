@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from starling_py.planner.placement import Choice, JoinPlacement, Way
+from starling_py.planner.rules import join_order
 from starling_py.shuffle.errors import StarlingError
 
 if TYPE_CHECKING:
@@ -114,3 +115,19 @@ def test_small_tables_are_read_whole_by_few_tasks_and_once_for_many(world: World
     assert [stage.tasks for stage in plan.stages] == [1, 3]
     plan = world.check("SELECT * FROM l JOIN few ON a = k", 3)
     assert [stage.tasks for stage in plan.stages] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM l JOIN r ON k = k2 JOIN u ON uk = id2 WHERE grp < 3 AND id + id2 > 20",
+        "SELECT l.id, b.id2 FROM (r b JOIN u ON uk = b.id2) JOIN (l JOIN few ON a = k) ON k = k2",
+        "SELECT * FROM l, r, u WHERE k = k2 AND uk = id AND grp = k2 % 5 AND 1 < 2",
+    ],
+)
+def test_the_order_as_written(world: World, sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which stays where the greedy one is expected to cost more."""
+    greedy = join_order._greedy  # noqa: SLF001
+    monkeypatch.setattr(join_order, "_greedy", lambda *known: (greedy(*known)[0], float("inf")))
+    for tasks in (1, 3):
+        world.check(sql, tasks)

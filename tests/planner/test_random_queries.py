@@ -425,6 +425,8 @@ class Maker:
                 text = self.pick(
                     "count(*)",
                     f"count({distinct}{any_})",
+                    f"count({distinct}{any_})",
+                    f"approx_count_distinct({any_})",
                     f"sum({distinct}{column})",
                     f"min({column})",
                     f"max({column})",
@@ -437,13 +439,16 @@ class Maker:
                 text = self.pick(
                     f"sum({column})",
                     f"avg({distinct}{column})",
+                    f"median({distinct}{column})",
+                    f"fsum({column})",
                     f"avg({self.column('int', scope)})",
                     f"min({column})",
                 )
             case "text":
                 text = self.pick(
                     f"min({column})",
-                    f"max({column})",
+                    f"max({distinct}{column})",
+                    f"arg_max({column}, {column})",
                     f"string_agg({column}, ',' ORDER BY {column})",
                 )
             case "bool":
@@ -472,6 +477,7 @@ class Setup(NamedTuple):
     few_groups: int = 2_000
     times_smaller: int = 10
     shuffle: Literal["direct", "combined"] = "direct"
+    sort_rows: int = 4_000_000
 
 
 SETUPS = (
@@ -486,6 +492,8 @@ SETUPS = (
     Setup(2, way=Way.REPLICATE_LEFT),
     Setup(3, way=Way.REPLICATE_RIGHT, few_groups=0),
     Setup(4, way=Way.HASH, few_groups=0, shuffle="combined"),
+    Setup(3, way=Way.HASH, few_groups=0, sort_rows=0),
+    Setup(5, 20_000, times_smaller=2, sort_rows=0),
 )
 
 
@@ -507,6 +515,7 @@ def plan_with(world: World, sql: str, setup: Setup) -> StagePlan:
         small_rows=setup.small_rows,
         few_groups=setup.few_groups,
         shuffle=setup.shuffle,
+        sort_rows=setup.sort_rows,
     )
 
 

@@ -12,6 +12,7 @@ from s3_proxy import FaultProxy
 
 from starling_py import RequestCounts
 from starling_py.coordinator.transport import Transport
+from starling_py.prices import request_dollars
 from starling_py.tpch.texts import NUMBERS
 from starling_py.tpch.verify import verify
 
@@ -71,6 +72,10 @@ def test_data_and_scratch_on_s3(reach, numbers: str, isolation: str):
         assert rows.fetchall() == expected
         assert rows.run.requests.get > 0
         assert rows.run.planning_requests.list > 0
+        # Tasks that ran here are an estimate, requests were paid for, and none are counted twice.
+        price = rows.run.price
+        assert price.paid == pytest.approx(request_dollars(rows.run.requests))
+        assert [item.name for item in price.items if item.estimated] == ["calls", "compute"]
     assert reach.left() == []
 
 

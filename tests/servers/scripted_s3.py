@@ -41,6 +41,7 @@ class Script:
 
     faults: deque[Fault] = field(default_factory=deque)
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)  # of every right answer
     created: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
     closed: int = 0  # connections on which nobody was left to take the answer
@@ -111,6 +112,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def reply(self, method: str, cut: int | None = None, fewer: int = 0, lost: int = 0) -> None:
         headers = {"ETag": '"one"', "Last-Modified": "Sun, 12 Oct 2025 17:50:00 GMT"}
+        headers |= self.server.script.headers
         body, status = b"", 200
         if method in ("GET", "HEAD"):
             body = DATA

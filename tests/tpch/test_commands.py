@@ -53,7 +53,8 @@ def test_generate_lists_the_tables_and_says_when_they_are_there(tmp_path: Path):
     code, output = run("generate", "--scale", "0.001", "--output", folder, "--parts", "2")
     assert code == 0
     assert "1,500 rows    2 files" in output
-    assert output.count("\n") == 9
+    assert output.splitlines()[:2] == ["1 of 2: large tables", "2 of 2: small tables"]
+    assert output.count("\n") == 2 + 9
     code, output = run("generate", "--scale", "0.001", "--output", folder, "--parts", "2")
     assert code == 0
     assert "already holds TPC-H at scale 0.001" in output

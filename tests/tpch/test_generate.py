@@ -12,11 +12,22 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from s3_servers import BUCKET, S3Server
 
+import starling_py
+from starling_py.errors import UsageError
 from starling_py.tpch import generate as module
-from starling_py.tpch.errors import GeneratorError, GeneratorMissing, OutputRefused
-from starling_py.tpch.generate import default_parts, generate
+from starling_py.tpch import generator
+from starling_py.tpch.errors import (
+    GeneratorError,
+    GeneratorMissing,
+    OutputRefused,
+    UploadFailed,
+)
+from starling_py.tpch.generate import default_parts, generate, generate_on_s3
 from starling_py.tpch.tables import FIXED, LARGE, TABLES
+from starling_py.tpch.unfinished import Manifest, unfinished
+from starling_py.tpch.upload import Prefix
 
 SMALL = 0.001
 
@@ -51,7 +62,7 @@ def standing_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         program.parent.mkdir()
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
-        monkeypatch.setattr(module, "_program", lambda: str(program))
+        monkeypatch.setattr(generator, "program", lambda: str(program))
 
     return put
 
@@ -162,8 +173,8 @@ def test_a_generator_that_hangs_is_ended(
     tmp_path: Path, standing_in, monkeypatch: pytest.MonkeyPatch
 ):
     standing_in(f"echo $$ > {tmp_path}/programs/pid; exec sleep 600")
-    monkeypatch.setattr(module, "SECONDS_TO_START", 0.5)
-    monkeypatch.setattr(module, "SECONDS_PER_SCALE", 0.0)
+    monkeypatch.setattr(generator, "SECONDS_TO_START", 0.5)
+    monkeypatch.setattr(generator, "SECONDS_PER_SCALE", 0.0)
     with pytest.raises(GeneratorError, match="did not finish"):
         generate(tmp_path / "tables", SMALL)
     with pytest.raises(ProcessLookupError):
@@ -186,8 +197,9 @@ def test_ctrl_c_ends_the_generator_and_leaves_nothing(tmp_path: Path):
         script.write(f"mv {programs}/pid.new {programs}/pid\nexec sleep 600\n")
     program.chmod(0o755)
     code = (
-        "import sys; from pathlib import Path; from starling_py.tpch import generate as g; "
-        f"g._program = lambda: {str(program)!r}; g.generate(Path(sys.argv[1]), 0.001)"
+        "import sys; from pathlib import Path; from starling_py.tpch import generate, generator; "
+        f"generator.program = lambda: {str(program)!r}; "
+        "generate.generate(Path(sys.argv[1]), 0.001)"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "tables")], stderr=subprocess.DEVNULL
@@ -209,3 +221,121 @@ def test_ctrl_c_ends_the_generator_and_leaves_nothing(tmp_path: Path):
 @pytest.mark.parametrize(("scale", "parts"), [(0.01, 8), (1, 8), (4, 8), (10, 20), (100, 200)])
 def test_files_of_large_scales_stay_of_one_size(scale: float, parts: int):
     assert default_parts(scale) == parts
+
+
+# What is there already is not made again
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch):
+    """Make every part a piece; return the names of those that are made, and where to stop."""
+    made: list[str] = []
+    stop: list[str] = []
+
+    def generate_piece(piece, folder: Path, scale: float) -> None:
+        if piece.name in stop:
+            raise Stopped
+        made.append(piece.name)
+        generator.generate_piece(piece, folder, scale)
+
+    monkeypatch.setattr(generator, "PIECE_BY_PIECE", 0.0)
+    monkeypatch.setattr(module, "generate_piece", generate_piece)
+    return made, stop
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, counted, small_folder: Path):
+    made, stop = counted
+    folder = tmp_path / "tables"
+    stop.append("small tables")
+    with pytest.raises(Stopped):
+        generate(folder, SMALL, parts=2)
+    assert not folder.exists()
+    assert names(tmp_path) == [".tables.unfinished"]
+    stop.clear()
+    seen: list[module.Progress] = []
+    assert generate(folder, SMALL, parts=2, progress=seen.append).fresh
+    assert made == ["part 1 of 2", "part 2 of 2", "small tables"]
+    assert [(each.done, each.pieces) for each in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert names(tmp_path) == ["tables"]
+    # Piece by piece gives the same files as all at once.
+    for path in small_folder.rglob("*.parquet"):
+        assert (folder / path.relative_to(small_folder)).read_bytes() == path.read_bytes()
+
+
+def test_what_is_left_of_another_scale_is_thrown_away(tmp_path: Path, counted):
+    made, stop = counted
+    folder = tmp_path / "tables"
+    stop.append("part 2 of 2")
+    with pytest.raises(Stopped):
+        generate(folder, SMALL, parts=2)
+    stop.clear()
+    generate(folder, 2 * SMALL, parts=2)
+    assert made == ["part 1 of 2", "part 1 of 2", "part 2 of 2", "small tables"]
+    assert pq.read_table(folder / "orders").num_rows == 3000
+    assert names(tmp_path) == ["tables"]
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path: Path):
+    folder = tmp_path / "tables"
+    with (
+        unfinished(folder, Manifest(SMALL, 2)),
+        pytest.raises(OutputRefused, match="another process"),
+    ):
+        generate(folder, SMALL, parts=2)
+    assert names(tmp_path) == []
+
+
+def test_on_s3(moto: S3Server, counted, monkeypatch: pytest.MonkeyPatch, small_folder: Path):
+    made, stop = counted
+    for name, value in moto.environment().items():
+        monkeypatch.setenv(name, value)
+    url = f"s3://{BUCKET}/{moto.new_prefix()}"
+    stop.append("small tables")
+    with pytest.raises(Stopped):
+        generate_on_s3(Prefix(url), SMALL, parts=2)
+    stop.clear()
+    found = generate_on_s3(Prefix(url), SMALL, parts=2)
+    assert found.fresh
+    assert made == ["part 1 of 2", "part 2 of 2", "small tables"]
+    assert found.tables == generate(small_folder, SMALL, parts=2).tables
+    assert not generate_on_s3(Prefix(url), SMALL, parts=2).fresh
+    with starling_py.connect(url) as connection:
+        tables = {table.name: table.rows for table in connection.tables()}
+    assert tables == {table.name: table.rows for table in found.tables}
+    # Other tables replace them only when asked to, and then none of the old ones stay.
+    with pytest.raises(OutputRefused, match="other TPC-H tables"):
+        generate_on_s3(Prefix(url), SMALL, parts=1)
+    again = generate_on_s3(Prefix(url), SMALL, parts=1, overwrite=True)
+    assert {table.files for table in again.tables} == {1}
+    with starling_py.connect(url) as connection:
+        assert {table.files for table in connection.tables()} == {1}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_of_anybody_else_on_s3_is_touched(moto: S3Server, monkeypatch, overwrite: bool):
+    for name, value in moto.environment().items():
+        monkeypatch.setenv(name, value)
+    prefix = moto.new_prefix()
+    store = moto.store(prefix)
+    store.put("orders/thesis.txt", [b"the only copy"])
+    with pytest.raises(OutputRefused, match=r"orders/thesis\.txt"):
+        generate_on_s3(Prefix(f"s3://{BUCKET}/{prefix}"), SMALL, overwrite=overwrite)
+    assert [info.key for info in store.list("")] == ["orders/thesis.txt"]
+    store.close()
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3://bucket", "s3://bucket/", "bucket/prefix"])
+def test_what_is_no_prefix(url: str):
+    with pytest.raises(UsageError):
+        Prefix(url)
+
+
+def test_a_bucket_that_is_not_there(moto: S3Server, monkeypatch: pytest.MonkeyPatch):
+    for name, value in moto.environment().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UploadFailed, match="NoSuchBucket"):
+        generate_on_s3(Prefix("s3://nobody-has-this/tables"), SMALL)
