@@ -107,7 +107,7 @@ chaos: $(INSTALLED) ## Run the 22 TPC-H queries at scale 0.1 on S3 while one req
 	@CHAOS_SCALE=$(CHAOS_SCALE) CHAOS_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) tests/s3/test_queries.py -k tpch --timeout 1800
 
 fuzz: $(INSTALLED) ## Compare EXAMPLES=2000 new random statements with DuckDB
-	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/planner/test_random_queries.py
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/planner/test_random_queries.py tests/connection/test_parameters.py
 
 lint: $(INSTALLED) ## Run ruff and the format check
 	@$(BIN)/ruff check

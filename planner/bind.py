@@ -25,6 +25,7 @@ from starling_py.planner.errors import (
     SqlError,
     UnknownColumn,
     UnknownTable,
+    Unsupported,
 )
 from starling_py.planner.pointing import point_at, syntax_error
 from starling_py.planner.source import Source, parse
@@ -155,7 +156,10 @@ class Binder:
     def parse(self, text: str, parameters: Parameters = (), *, describing: bool = False) -> Source:
         """Return what the text names (see :func:`starling_py.planner.source.parse`)."""
         with self._lock:
-            return parse(self._connection, text, parameters, describing=describing)
+            try:
+                return parse(self._connection, text, parameters, describing=describing)
+            except RecursionError:
+                raise Unsupported("the statement is nested too deeply to be read") from None
 
     def variables(self, given: Given) -> Variables:
         """Return the values of parameters as a worker takes them."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starling_py.operators.quoting import identifier
 from starling_py.planner.expressions import (
+    Aggregate,
     Column,
     Expression,
     OrderKey,
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["Bound", "Frame", "WindowCall", "window_sql"]
+
+
+_NO_AGGREGATES = frozenset(
+    (
+        *("rank", "dense_rank", "ntile", "percent_rank", "cume_dist", "row_number"),
+        *("first_value", "last_value", "lead", "lag", "nth_value", "fill"),
+    )
+)
+_BY_PLACE = frozenset(
+    (
+        *("first", "last", "any_value", "arbitrary", "list", "array_agg", "mode"),
+        *("string_agg", "group_concat", "listagg"),
+    )
+)
+"""Aggregates that depend on the order of the rows, where they have no order of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,23 @@ class WindowCall:
     @property
     def needs_input_order(self) -> bool:
         """Whether the answer depends on the order in which the rows come."""
-        return not (self.order or self.argument_order)
+        return not (self.order or self.argument_order or self.total is not None)
+
+    @property
+    def total(self) -> Aggregate | None:
+        """The aggregate of all rows that every row gets, where the call is nothing else."""
+        if self.partitions or self.order or self.frame is not None or self.ignore_nulls:
+            return None
+        if self.name in _NO_AGGREGATES or (self.name in _BY_PLACE and not self.argument_order):
+            return None
+        return Aggregate(
+            self.name,
+            self.arguments,
+            self.type,
+            self.distinct,
+            self.condition,
+            self.argument_order,
+        )
 
     def expressions(self) -> Iterator[Expression]:
         """Yield everything in the call that refers to columns."""

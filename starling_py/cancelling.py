@@ -28,6 +28,7 @@ class Cancellation:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked = False
+        self._ended = False
         self._stop: Callable[[], object] | None = None
 
     def cancel(self) -> None:
@@ -36,6 +37,16 @@ class Cancellation:
             self._asked = True
             if self._stop is not None:
                 self._stop()
+
+    def end(self) -> None:
+        """Cancel, but let those go on who have been handed something that lasts."""
+        self._ended = True
+        self.cancel()
+
+    def check_lasting(self) -> None:
+        """Raise ``Cancelled`` if somebody has asked, but not for the end of everything else."""
+        if not self._ended:
+            self.check()
 
     def check(self) -> None:
         """Raise ``Cancelled`` if somebody has asked."""

@@ -217,7 +217,7 @@ class Cursor:
     def close(self) -> None:
         """Let go of the answer, and stop what still runs. A second call does nothing."""
         self._closed = True
-        self._cancellation.cancel()
+        self._cancellation.end()
         self._drop()
 
     def _check_open(self) -> None:

@@ -136,7 +136,8 @@ class Result:
             Of a batch, at most.
         """
         self._cancellation.check()
-        batches = self._batches() if self._is_plain() else self._converted(rows)
+        plain = self._is_plain()
+        batches = self._batches(self._held(), self.schema) if plain else self._converted(rows)
         return pa.RecordBatchReader.from_batches(self.schema, _cut(batches, rows))
 
     def df(self) -> pd.DataFrame:
@@ -242,11 +243,11 @@ class Result:
         stored = self._held()[0].schema
         return [field.type for field in stored] == [field.type for field in self.schema]
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        for piece in self._held():
+    def _batches(self, pieces: Sequence[Rows], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for piece in pieces:
             for batch in piece.batches():
-                self._cancellation.check()
-                yield pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+                self._cancellation.check_lasting()
+                yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
     def _converted(self, rows: int) -> Iterator[pa.RecordBatch]:
         with self.session() as session:

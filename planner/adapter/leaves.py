@@ -48,7 +48,7 @@ ROW_ID = TableColumn("rowid", "BIGINT", "rowid", ColumnSource.FILE)
 """Stands for a scan's row id. A scan for its row count alone asks for it too, so it is refused only
 where something still reads it after columns have been pruned."""
 
-_CALLED = frozenset(("range", "generate_series", "repeat"))
+_CALLED = frozenset(("range", "generate_series", "repeat", "unnest"))
 """Table functions of their arguments alone."""
 _PER_ROW = frozenset(("unnest", "range", "generate_series"))
 """Table functions that LATERAL may call for each row: with a list, or what makes one."""

@@ -41,15 +41,17 @@ def table_reads(serialized: Serialized, tables: Mapping[str, Table]) -> dict[str
         For a scan that does not tell.
     """
     scans: dict[str, list[TableRead]] = defaultdict(list)
+    # The binder's tables are found by any case of their names.
+    known = {name.lower(): table for name, table in tables.items()}
     for node in _nodes(serialized):
         data = node.get("function_data")
         if node.get("type") != "LOGICAL_GET" or node["qname"]["path"] != ["seq_scan"] or not data:
             continue
-        table = tables.get(data["table"])
-        if table is None:
+        name = data["table"].lower()
+        if name not in known:
             raise CannotDistribute(f"table {data['table']}")
-        scans[data["table"]].append(_read(node, table))
-    return {name: _together(scans[name]) for name in tables}
+        scans[name].append(_read(node, known[name]))
+    return {name: _together(scans[name.lower()]) for name in tables}
 
 
 def _read(node: Serialized, table: Table) -> TableRead:

@@ -1,7 +1,8 @@
 """Window functions: each where the rows of its partitions lie together.
 
-One exchange serves all functions whose PARTITION BY keys have some in common. Functions without
-PARTITION BY run on one worker, behind the others.
+One exchange serves all functions whose PARTITION BY keys have some in common. Aggregates over all
+rows are merged by one task and go to every other one. What else has no PARTITION BY runs on one
+worker, behind the others.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from starling_py.planner.algebra import Window, outputs, with_columns
-from starling_py.planner.distribute.groups import keys_within
+from starling_py.operators.plan import Delivery
+from starling_py.planner.algebra import Group, Join, JoinKind, Window, outputs, with_columns
+from starling_py.planner.distribute.groups import keys_within, place_group
 from starling_py.planner.fragments import Fragment, Spread
 from starling_py.planner.types import is_hashable
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starling_py.planner.distribute.context import Context
-    from starling_py.planner.expressions import Column
+    from starling_py.planner.expressions import Aggregate, Column
     from starling_py.planner.statistics import Relation
     from starling_py.planner.windowing import WindowCall
 
@@ -44,6 +46,10 @@ def place_window(node: Window, context: Context) -> Fragment:
             below = below.over(Window(below.node, now))
             pending = tuple(call for call in pending if call not in now)
             continue
+        totals = [(name, call.total) for name, call in pending]
+        if relation.rows > context.few_groups and all(total is not None for _, total in totals):
+            below = _with_totals(node, below, [(n, t) for n, t in totals if t is not None], context)
+            break
         # Rows by hash do not come back in their order.
         wanted = [] if counts_input else [call for _, call in pending]
         keys = _common_keys(wanted, relation, context)
@@ -53,6 +59,19 @@ def place_window(node: Window, context: Context) -> Fragment:
             below = replace(below, alone=_WITHOUT_KEYS)
     made = below.over(with_columns(below.node, outputs(node)))
     return replace(made, spread=Spread.ONE) if made.spread is Spread.EVERY else made
+
+
+def _with_totals(
+    node: Window, below: Fragment, totals: list[tuple[str, Aggregate]], context: Context
+) -> Fragment:
+    """Return the rows, each beside the aggregates of all rows, which one task merges."""
+    moves = context.moves
+    draft = moves.close(below)
+    columns = outputs(below.node)
+    rows = moves.read(draft, Delivery.ALIGNED, columns)
+    group = Group(node.input, (), tuple(totals))
+    total = moves.whole(place_group(group, context, moves.read(draft, Delivery.ALIGNED, columns)))
+    return rows.over(Join(rows.node, total.node, JoinKind.INNER, ()))
 
 
 def _lies_together(fragment: Fragment, call: WindowCall) -> bool:

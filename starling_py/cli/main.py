@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -118,8 +119,12 @@ def _load(place: str) -> click.Command:
     return command
 
 
+@cache
 def _added() -> dict[str, Callable[[], click.Command]]:
-    """Return what other packages add: loaded when used, and harmless when it does not load."""
+    """Return what other packages add: loaded when used, and harmless when it does not load.
+
+    Looking for it reads a file of every package that is installed.
+    """
     from importlib.metadata import entry_points
 
     def loader(name: str, value: str) -> Callable[[], click.Command]:

@@ -53,15 +53,15 @@ _NOT_DETACHED = (
 )
 @output_options
 @click.option(
-    "--detach",
-    is_flag=True,
-    help="Let a function on AWS Lambda coordinate the query; show its id and return.",
-)
-@click.option(
     "--stage-workers",
     type=Number(min=1),
     metavar="N",
     help="How many tasks of one stage run at once.  [default: as many as of all stages]",
+)
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Let a function on AWS Lambda coordinate the query; show its id and return.",
 )
 @click.option(
     "--coordinator",

@@ -7,23 +7,32 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from starling_py.coordinator.driver import in_thread
-from starling_py.operators.task import TaskReport
+from starling_py.operators.task import RangePartitioning, TaskReport
 from starling_py.shuffle.errors import CorruptObject, ObjectMissing
 from starling_py.shuffle.objects import task_key
 from starling_py.shuffle.read import read_index
 
 if TYPE_CHECKING:
     from starling_py.coordinator.progress import Begun, Progress
-    from starling_py.operators.plan import StagePlan
+    from starling_py.operators.plan import Stage, StagePlan
     from starling_py.shuffle.objects import ObjectStore
 
-__all__ = ["adopted"]
+__all__ = ["adopted", "has_ranges"]
 
 _WORKER = "unknown"
 
 
+def has_ranges(stage: Stage) -> bool:
+    """Return whether a stage's rows are cut into ranges by what its tasks find in them."""
+    return any(isinstance(output, RangePartitioning) for output in stage.outputs)
+
+
 async def adopted(plan: StagePlan, progress: Progress, store: ObjectStore) -> Progress:
-    """Return the progress with those running tasks committed whose objects are there."""
+    """Return the progress with those running tasks committed whose objects are there.
+
+    Where their ranges begin is told by reports only, so tasks with ranges run again to tell it.
+    """
+    ranged = {stage.id for stage in plan.stages if has_ranges(stage)}
 
     def report(stage: int, begun: Begun) -> TaskReport | None:
         try:
@@ -35,6 +44,7 @@ async def adopted(plan: StagePlan, progress: Progress, store: ObjectStore) -> Pr
     asked = [
         in_thread(partial(report, stage.stage, one))
         for stage in progress.stages
+        if stage.stage not in ranged
         for one in stage.begun
         if one.running
     ]

@@ -9,8 +9,10 @@ import msgspec
 from starling_py.access import S3Access
 from starling_py.catalog.catalog import FileCatalog
 from starling_py.config import resolve
+from starling_py.detached.adopt import has_ranges
 from starling_py.detached.state import Planned
 from starling_py.planner.errors import Unsupported
+from starling_py.planner.expressions import VOLATILE
 from starling_py.session import Session
 from starling_py.shuffle.locations import is_remote
 from starling_py.shuffle.meter import metered
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
 
     from starling_py.catalog.table import ParquetTable
     from starling_py.detached.state import Request
+    from starling_py.operators.plan import Stage, StagePlan
     from starling_py.shuffle.locations import S3Location
 
-__all__ = ["check_remote", "open_session", "plan_request"]
+__all__ = ["check_remote", "open_session", "plan_request", "repeatable"]
+
+_NO_BALANCE = 1 << 62
+"""Rows that no stage reads."""
 
 
 def check_remote(paths: Iterable[str]) -> None:
@@ -92,4 +98,28 @@ def plan_request(session: Session, request: Request, query: str) -> Planned:
                 hint="run it with starling query, without --detach",
             )
         plan = session.plan(request.sql, statement)
-    return Planned(msgspec.structs.replace(plan, query=query), planning.snapshot())
+    made = repeatable(msgspec.structs.replace(plan, query=query))
+    return Planned(made, planning.snapshot())
+
+
+def repeatable(plan: StagePlan) -> StagePlan:
+    """Return the plan so that a task reads the same rows whoever coordinates it.
+
+    What tasks read then follows from the plan alone, and not from how many rows earlier ones have
+    had. And nothing is divided whose parts might hold other rows than the whole, or be cut into
+    other ranges: of two coordinators one may have divided it and the other not.
+    """
+    stages = tuple(
+        msgspec.structs.replace(stage, divisible=stage.divisible and not _varies(stage))
+        for stage in plan.stages
+    )
+    return msgspec.structs.replace(plan, stages=stages, balance_rows=_NO_BALANCE)
+
+
+def _varies(stage: Stage) -> bool:
+    text = stage.statement.lower()
+    return (
+        has_ranges(stage)
+        or "sample" in text
+        or any(f"{name}(" in text or f'{name}"(' in text for name in VOLATILE)
+    )

@@ -130,6 +130,9 @@ class CoordinatorRun:
                 # Its own text may hold data.
                 record = structs.replace(record, message=type(error).__name__)
             ending = Ending(self._author, error=record)
+        if ending is How.HANDED_OVER:
+            # Should that fail, Lambda repeats this call, which then is its own successor.
+            self._place.successor(self._number)
         if isinstance(ending, How):
             return ending
         if ending.error is not None and self._files.look().claim > self._number:
@@ -209,10 +212,7 @@ class CoordinatorRun:
                 )
                 reports = await watch.until_end()
                 if reports is None:
-                    if watch.is_superseded:
-                        return How.SUPERSEDED
-                    self._place.successor(self._number)
-                    return How.HANDED_OVER
+                    return How.SUPERSEDED if watch.is_superseded else How.HANDED_OVER
                 return Ending(
                     self._author,
                     planned=planned,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starling_py.coordinator.driver import in_thread
 from starling_py.detached.state import Saved
+from starling_py.shuffle.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,7 @@ _SAVE_SHARE = 20
 _LOOK_SECONDS = 2.0
 _DRAIN_SECONDS = 60.0
 _LEAVE_SECONDS = 10.0
+_STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,14 @@ class Watch:
                 if self._has_to_leave():
                     self._driver.leave()
                     break
-                await self._save()
+                # What cannot be saved now is saved with the next state.
+                with suppress(StoreUnavailable):
+                    await self._save()
             reports = await running
         finally:
             if not running.done():
                 running.cancel()
-                await asyncio.wait([running])
+                await asyncio.wait([running], timeout=_STOP_SECONDS)
         if reports is None and not self.is_superseded:
             await self._save(now=True)
         return reports
@@ -121,8 +126,11 @@ class Watch:
     async def _look(self) -> None:
         if time.monotonic() < self._look_at:
             return
-        seen = await in_thread(self._files.look)
         self._look_at = time.monotonic() + _LOOK_SECONDS
+        try:
+            seen = await in_thread(self._files.look)
+        except StoreUnavailable:
+            return  # another time
         if seen.has_ending:
             self._driver.cancel()
         self.is_superseded = seen.claim > self._claim
@@ -137,6 +145,7 @@ class Watch:
         saved = Saved(progress, self._requests())
         self._sequence += 1
         last, sequence = self._name, self._sequence
+        self._save_at = moment + _SAVE_SECONDS
         self._name = await in_thread(lambda: self._files.save(self._claim, sequence, saved))
         if last:
             await in_thread(lambda: self._files.forget(last))

@@ -94,14 +94,29 @@ def test_an_answer_that_does_not_fit_into_memory(data, tmp_path, oracle, isolati
             assert len(cursor.df()) == 60_000
 
 
-def test_a_stream_outlives_its_cursor(connection):
+def test_a_stream_outlives_its_cursor_and_connection(data):
+    with starling_py.connect(data, tasks=2, workers=2) as connection:
+        cursor = connection.execute(PLAIN)
+        want = cursor.arrow()
+        begun, other = (
+            cursor.fetch_record_batch_reader(1000),
+            pa.RecordBatchReader.from_stream(cursor),
+        )
+        first = begun.read_next_batch()
+        cursor.close()
+        with pytest.raises(starling_py.InterfaceError):
+            cursor.fetch_record_batch_reader()
+    assert pa.Table.from_batches([first, *begun]).equals(want)
+    assert other.read_all().equals(want)
+
+
+def test_a_stream_ends_with_its_query(connection):
     cursor = connection.execute(PLAIN)
-    reader, stream = cursor.fetch_record_batch_reader(), pa.RecordBatchReader.from_stream(cursor)
-    cursor.close()
-    with pytest.raises(starling_py.InterfaceError):
-        cursor.fetch_record_batch_reader()
-    del reader
-    assert stream is not None
+    reader = cursor.fetch_record_batch_reader(1000)
+    reader.read_next_batch()
+    cursor.cancel()
+    with pytest.raises(Cancelled):
+        reader.read_all()
 
 
 def test_a_reader_shows_one_batch_at_a_time():

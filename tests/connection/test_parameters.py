@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import uuid
 from collections import OrderedDict
 from decimal import Decimal
@@ -91,7 +92,9 @@ STRUCTS = st.dictionaries(KEYS, SCALARS | LISTS, max_size=3).filter(
 VALUES = SCALARS | LISTS | STRUCTS
 
 EXAMPLES = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -129,8 +129,9 @@ class Cloud:
 
 
 @pytest.fixture
-def server(ministack: S3Server) -> S3Server:
-    return ministack
+def server(request: pytest.FixtureRequest) -> S3Server:
+    found: S3Server = request.getfixturevalue(getattr(request, "param", "ministack"))
+    return found
 
 
 @pytest.fixture

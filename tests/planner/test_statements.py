@@ -155,8 +155,8 @@ def test_auto_takes_one_task_for_small_data(world: World) -> None:
 
 FALLBACKS = {
     "SELECT id, row_number() OVER (ORDER BY id) FROM l": "without PARTITION BY",
-    "SELECT g, count(*) FROM l GROUP BY CUBE (g)": "GROUPING SETS",
-    "SELECT list_transform([id], lambda y: y + 1) FROM l": "expression BOUND_LAMBDA",
+    "SELECT struct_update({'a': id}, a := 1) FROM l": "function struct_update",
+    "SELECT union_value(a := id) FROM l": "type UNION",
 }
 
 
@@ -225,3 +225,9 @@ def test_nested_columns(world: World, tmp_path: Path, sql: str) -> None:
     for tasks in (1, 3, None):
         plan = world.check(text, tasks)
         assert not plan.stages[0].fallback
+
+
+def test_deep_expressions_are_a_clear_error_or_an_answer(world: World) -> None:
+    with pytest.raises(Unsupported, match="nested too deeply"):
+        world.plan(f"SELECT {'+'.join(['k'] * 900)} FROM l", 2)
+    world.check(f"SELECT id FROM l WHERE {' AND '.join(f'k <> {at}' for at in range(300))}", 3)

@@ -53,6 +53,7 @@ def test_filters_of_a_single_scan_are_pushed(world: World) -> None:
         f"SELECT {UNKNOWN} FROM l ORDER BY g, v, id LIMIT 3 -- nothing",
         f"SELECT {UNKNOWN}, name FROM l JOIN u USING (grp)".replace("USING (grp)", "ON uk = id"),
         f"SELECT count(DISTINCT {UNKNOWN}) FROM l",
+        f"SELECT {UNKNOWN}, g FROM l WHERE k IN (SELECT k FROM L WHERE v > 1)",
     ],
 )
 def test_any_way_of_writing(world: World, sql: str) -> None:

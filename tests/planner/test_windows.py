@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 RANKS = "rank() OVER w, dense_rank() OVER w, percent_rank() OVER w, cume_dist() OVER w"
 PARTITIONED = {
+    "totals": "SELECT id, v / sum(v) OVER (), count(*) OVER (ORDER BY 1), median(v) OVER (), "
+    "count(DISTINCT g) FILTER (WHERE k > 2) OVER (), list(id ORDER BY id) OVER () FROM l",
+    "totals beside keys": "SELECT id, sum(v) OVER (PARTITION BY k), sum(v) OVER () FROM l "
+    "WHERE id % 20 > 3",
+    "totals of nothing": "SELECT k5, sum(k5) OVER (), count(*) OVER () FROM empty",
+    "totals of groups": "SELECT g, sum(v), sum(v) * 100 / sum(sum(v)) OVER () FROM l GROUP BY g",
     "ranks": f"SELECT id, {RANKS} FROM l WINDOW w AS (PARTITION BY k ORDER BY g)",
     "order of NULLs": f"SELECT id, {RANKS} FROM l "
     "WINDOW w AS (PARTITION BY g ORDER BY k DESC NULLS FIRST)",
@@ -66,7 +72,8 @@ GLOBAL = {
     "in the order of the files": "SELECT id, row_number() OVER (), first(id) OVER () FROM l",
     "and with a key": "SELECT id, row_number() OVER (), sum(v) OVER (PARTITION BY k) FROM l",
     "ordered": "SELECT id, row_number() OVER (ORDER BY id DESC), sum(v) OVER (ORDER BY k) FROM l",
-    "total": "SELECT id, sum(v) OVER (), count(*) OVER (ORDER BY 1) FROM l",
+    "total in an order": "SELECT id, sum(v) OVER (), sum(v) OVER (ORDER BY id) FROM l",
+    "total of what comes first": "SELECT id, list(id) OVER (), mode(g) OVER () FROM l",
     "keys that cannot be hashed": "SELECT id, sum(v) OVER (PARTITION BY [k]) FROM l",
 }
 
