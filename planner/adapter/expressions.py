@@ -177,8 +177,11 @@ def _arguments(serialized: Serialized, row: Sequence[Expression]) -> tuple[Expre
     at = next((n for n, c in enumerate(children) if c["expression_class"] == "BOUND_LAMBDA"), None)
     if at is None:
         return _several(children, row)
-    data = serialized["function_data"]
-    captured = at + 1 + bool(data.get("has_initial"))
+    # The values of an initial state, or of the parameters themselves, stand in between.
+    given = bool(serialized["function_data"].get("has_initial"))
+    if serialized["qname"]["path"][-1] == "invoke":
+        given = children[at]["parameter_count"]
+    captured = at + 1 + given
     made = _lambda(children[at], row, _several(children[captured:], row))
     initial = _several(children[at + 1 : captured], row)
     return (*_several(children[:at], row), made, *initial)
