@@ -20,7 +20,7 @@ TPCDS_SMALL := data/tpcds-0.01
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-lambda bench-planner bench-tpch bench-stragglers bench-shuffle bench-functions test test-functions chaos fuzz tpcds tpcds-data lint types format clean distclean constraints
+.PHONY: help install demo demo-lambda bench-planner bench-tpch bench-stragglers bench-shuffle bench-functions bench-client test test-functions chaos fuzz tpcds tpcds-data lint types format clean distclean constraints
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ bench-shuffle: $(INSTALLED) ## Measure the CPU time of partitioning and count th
 
 bench-functions: $(INSTALLED) ## List the imports of a cold start; measure what calls of functions cost, on one and two levels
 	@for bench in functions two_levels; do $(BIN)/python tests/bench/$$bench.py || exit; done
+
+bench-client: $(INSTALLED) ## Measure what answers cost on their way to Python, beside DuckDB: Arrow, pandas, streams, start
+	@$(BIN)/python tests/bench/client.py
 
 bench-stragglers: $(INSTALLED) ## Measure what mitigation of stragglers buys, on S3 behind a proxy that is slow at times
 	@$(BIN)/python tests/bench/stragglers.py

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from starling_py.shuffle.dbapi import OperationalError
+from starling_py.shuffle.dbapi import DataError, OperationalError
 from starling_py.shuffle.errors import StarlingError
 
 __all__ = [
@@ -36,7 +36,7 @@ class TaskError(StarlingError, OperationalError):
     code = "TASK"
 
 
-class TaskFailed(TaskError):
+class TaskFailed(TaskError, DataError):
     """The statement of a task failed: on its data, or because it is not what was declared."""
 
     code = "TASK_FAILED"
@@ -66,7 +66,7 @@ class FileChanged(TaskError):
     code = "FILE_CHANGED"
 
 
-class BadParquet(TaskError):
+class BadParquet(TaskError, DataError):
     """A scanned file is damaged, or may not be read."""
 
     code = "BAD_PARQUET"

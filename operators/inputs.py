@@ -175,4 +175,4 @@ def _has_struct_below(kind: pa.DataType) -> bool:
 
 def _loses_its_type(column: InputColumn) -> bool:
     # Arrow's lossless conversion keeps every other type, nested ones too; a test sweeps them.
-    return "ENUM" in column.type.upper()
+    return any(word in column.type.upper() for word in ("ENUM", "TUPLE("))

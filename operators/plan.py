@@ -14,6 +14,7 @@ from starling_py.operators.task import (
     Partitioning,
     ScanColumn,
     Setting,
+    Variables,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +109,11 @@ class ScanRead(msgspec.Struct, frozen=True, tag="scan"):
 
 
 class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
-    """A stage's read of output number ``output`` of the earlier stage ``stage``."""
+    """A stage's read of output number ``output`` of the earlier stage ``stage``.
+
+    The rows of a ``splittable`` partition may be divided among several tasks, if all of these read
+    the same partition of the stage's other inputs whole.
+    """
 
     name: str
     stage: int
@@ -116,6 +121,7 @@ class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
     delivery: Delivery
     columns: tuple[InputColumn, ...]
     reads: int = 1
+    splittable: bool = False
 
 
 StageInput = ScanRead | ExchangeRead
@@ -127,10 +133,10 @@ class Stage(msgspec.Struct, frozen=True):
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
     one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
-    otherwise, or empty. ``composed``, ``keeps_join_order`` and ``sink`` are as in
-    :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could share
-    its scan or its partitions in any other way, with the same answer. ``cost`` is what its tasks
-    are expected to cost.
+    otherwise, or empty. ``composed``, ``keeps_join_order``, ``sink`` and ``variables`` are as
+    in :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could
+    share its scan or its partitions in any other way, with the same answer. ``cost`` is what its
+    tasks are expected to cost.
     """
 
     id: int
@@ -148,6 +154,7 @@ class Stage(msgspec.Struct, frozen=True):
     combining: Combining | None = None
     divisible: bool = False
     sink: FileSink | None = None
+    variables: Variables | None = None
     cost: Cost = Cost()
 
     @property
@@ -173,7 +180,8 @@ class StagePlan(msgspec.Struct, frozen=True):
     """A whole query: stages in dependency order (inputs have lower ids); the last is the answer.
 
     The answer is the concatenation, in task order, of output 0 of the last stage; its columns
-    correspond by position to ``result``.
+    correspond by position to ``result``. A stage that reads at least ``balance_rows`` through
+    exchanges gets partitions by their sizes where these are very different.
     """
 
     query: str
@@ -184,6 +192,7 @@ class StagePlan(msgspec.Struct, frozen=True):
     roots: tuple[str, ...]
     bind_seconds: float = 0.0
     plan_seconds: float = 0.0
+    balance_rows: int = 200_000
 
     @property
     def tasks(self) -> int:

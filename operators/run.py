@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from starling_py.operators.combine import combine, is_combiner
@@ -26,18 +27,19 @@ from starling_py.operators.task import (
     TaskReport,
     TaskSpec,
 )
-from starling_py.shuffle.errors import Origin, StarlingError
+from starling_py.operators.variables import bound_variables
+from starling_py.shuffle.errors import ObjectExists, Origin, StarlingError
 from starling_py.shuffle.format import Producer
 from starling_py.shuffle.meter import metered
+from starling_py.shuffle.objects import RowStore
 from starling_py.shuffle.partition import partition_expression
+from starling_py.shuffle.read import read_index
 from starling_py.shuffle.split import split_batches, split_by_partition
 from starling_py.shuffle.write import Committed, commit_output
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
-
-    import pyarrow as pa
 
     from starling_py.operators.instance import Instance
     from starling_py.operators.task import FileSink
@@ -110,13 +112,17 @@ def _attempt(
             with (
                 instance.prepared(spec) as connection,
                 stand_ins(spec, instance, buckets, check) as local,
+                bound_variables(connection, spec.variables),
             ):
                 work = _Work(local, store, instance, connection, check, watch, buckets)
-                partitions = work.partitions()
+                made = work.output()
                 rows_in, rows_out = work.rows_in, work.rows_out
-                check()
-                _check_scans(spec)
-                committed = _commit(spec, partitions, store)
+                if isinstance(made, Committed):
+                    committed = made
+                else:
+                    check()
+                    _check_scans(spec)
+                    committed = _commit(spec, made, store)
         watch.lap("output")
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -145,7 +151,8 @@ class _Work:
     rows_in: int = 0
     rows_out: int = 0
 
-    def partitions(self) -> list[pa.Table]:
+    def output(self) -> list[pa.Table] | Committed:
+        """Return the partitions of all outputs, or the answer that is stored already."""
         if not self.spec.composed:
             return self._run(in_text=False)
         try:
@@ -156,7 +163,7 @@ class _Work:
                 raise
             return self._run(in_text=False)
 
-    def _run(self, *, in_text: bool) -> list[pa.Table]:
+    def _run(self, *, in_text: bool) -> list[pa.Table] | Committed:
         spec = self.spec
         with bound_inputs(
             self.connection,
@@ -178,6 +185,8 @@ class _Work:
                 return [self._written(statement, spec.sink)]
             relation = self.connection.sql(_with_numbers(statement, spec, hashed))
             _check_columns(relation, spec, len(hashed), self.instance)
+            if spec.answer and isinstance(self.store, RowStore) and not hashed:
+                return self._stored(self.store, relation)
             if len(hashed) == len(spec.outputs) == 1:
                 made = _split_stream(relation, *hashed[0], self.watch)
             else:
@@ -185,6 +194,27 @@ class _Work:
             self.rows_out = sum(table.num_rows for table in made) // len(spec.outputs)
             self.watch.lap("statement")
         return made
+
+    def _stored(self, store: RowStore, relation: duckdb.DuckDBPyRelation) -> Committed:
+        """Store the answer batch by batch: it may be larger than memory."""
+        spec = self.spec
+        reader = relation.to_arrow_reader(_BATCH_ROWS)
+        named = zip(reader.schema, spec.columns, strict=True)
+        fields = [field.with_name(column.name) for field, column in named]
+        schema = pa.schema(fields, reader.schema.metadata)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in reader:
+                self.rows_out += batch.num_rows
+                yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+            self.watch.lap("statement")
+            _check_scans(spec)
+
+        try:
+            index = store.put_rows(spec.key, spec.nonce, schema, batches(), self.check)
+        except ObjectExists:
+            index = read_index(self.store, spec.key)
+        return Committed(index)
 
     def _written(self, statement: str, sink: FileSink) -> pa.Table:
         writer = Writer(self.spec, sink, self.instance, self.buckets, self.check)

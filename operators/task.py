@@ -35,6 +35,7 @@ __all__ = [
     "TaskMetrics",
     "TaskReport",
     "TaskSpec",
+    "Variables",
 ]
 
 
@@ -197,6 +198,17 @@ class Setting(msgspec.Struct, frozen=True):
     value: str
 
 
+class Variables(msgspec.Struct, frozen=True):
+    """Session variables that a statement reads with ``getvariable``.
+
+    ``data`` is an Arrow IPC stream of one row in DuckDB's lossless form, with a column for each
+    variable; ``columns`` are their names and DuckDB types.
+    """
+
+    columns: tuple[InputColumn, ...]
+    data: bytes
+
+
 class TaskSpec(msgspec.Struct, frozen=True):
     """Everything that a worker needs to know.
 
@@ -214,7 +226,7 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
     ``codec`` compresses the output object. An output of at most ``inline_limit`` bytes travels in
     the report instead of the store. With ``doublewrite`` the attempt that wins writes a second
-    copy of its object.
+    copy of its object. An ``answer`` goes to the user, and may be larger than memory.
 
     With a ``sink`` the statement's columns are those of the sink, ``columns`` are
     ``WRITTEN_COLUMNS``, and there is one output.
@@ -241,6 +253,8 @@ class TaskSpec(msgspec.Struct, frozen=True):
     inline_limit: int = 0
     doublewrite: bool = False
     sink: FileSink | None = None
+    variables: Variables | None = None
+    answer: bool = False
 
 
 class TaskMetrics(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,12 +31,14 @@ from starling_py.planner.source import Source, parse
 from starling_py.planner.statements import read_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from starling_py.operators.task import Variables
+    from starling_py.planner.parameters import Given, Parameters
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Table
 
-__all__ = ["SESSION_SETTINGS", "Binder"]
+__all__ = ["SESSION_SETTINGS", "Binder", "Wording"]
 
 SESSION_SETTINGS = (
     "TimeZone",
@@ -49,6 +52,8 @@ SESSION_SETTINGS = (
     "scalar_subquery_error_on_multiple_rows",
 )
 """Settings that change what a statement means; frozen into the plan and applied by every worker."""
+
+_DIVISION = "integer_division"
 
 _OPTIMIZERS = frozenset(("expression_rewriter", "filter_pullup", "filter_pushdown", "deliminator"))
 """The only optimizers that run: with more, plans no longer serialize or rely on empty tables."""
@@ -75,6 +80,8 @@ class Binder:
                 "threads": 1,
             }
         )
+        # Values of parameters go to workers as Arrow data.
+        self._connection.execute("SET arrow_lossless_conversion = true")
         names = self._connection.execute("SELECT name FROM duckdb_optimizers()").fetchall()
         off = ",".join(sorted(name for (name,) in names if name not in _OPTIMIZERS))
         self._connection.execute(f"SET disabled_optimizers = '{off}'")
@@ -89,16 +96,31 @@ class Binder:
         with self._lock:
             self._connection.close()
 
-    def read(self, text: str, offset: int | None) -> Statement:
+    def read(self, text: str, offset: int | None, *, integer_division: bool = False) -> Statement:
         """Return what a text is (see :func:`starling_py.planner.statements.read_statement`)."""
         with self._lock:
-            return read_statement(self._connection, text, offset)
+            return read_statement(self._connection, text, offset, integer_division=integer_division)
 
-    def describe(self, text: str, tables: Mapping[str, Table]) -> list[tuple[object, ...]]:
+    def settings_with(self, *, integer_division: bool) -> tuple[Setting, ...]:
+        """Return the settings that give a statement its meaning."""
+        if not integer_division:
+            return self.settings
+        return tuple(
+            Setting(each.name, "true") if each.name == _DIVISION else each for each in self.settings
+        )
+
+    def describe(
+        self,
+        text: str,
+        tables: Mapping[str, Table],
+        given: Given | None,
+        *,
+        integer_division: bool = False,
+    ) -> list[tuple[object, ...]]:
         """Return the rows of a DESCRIBE that :meth:`bind` has found to be right."""
-        with self._lock:
+        with self._lock, self._session(None, integer_division=integer_division) as session:
             self._make_tables(tables)
-            return self._connection.execute(text).fetchall()
+            return session.execute(text, _values(given)).fetchall()
 
     def check_copy(self, columns: Sequence[ResultColumn], options: str) -> None:
         """Raise what DuckDB says against the options of a COPY of such columns."""
@@ -130,45 +152,74 @@ class Binder:
             raise BindError(_plain(error)) from None
         return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
 
-    def parse(self, text: str) -> Source:
+    def parse(self, text: str, parameters: Parameters = (), *, describing: bool = False) -> Source:
         """Return what the text names (see :func:`starling_py.planner.source.parse`)."""
         with self._lock:
-            return parse(self._connection, text)
+            return parse(self._connection, text, parameters, describing=describing)
+
+    def variables(self, given: Given) -> Variables:
+        """Return the values of parameters as a worker takes them."""
+        with self._lock:
+            return given.variables(self._connection)
 
     def bind(
-        self, text: str, tables: Mapping[str, Table], shown: str, offset: int | None = 0
+        self,
+        wording: Wording,
+        tables: Mapping[str, Table],
+        shown: str,
+        given: Given | None = None,
+        *,
+        integer_division: bool = False,
     ) -> Bound:
         """Bind a statement against empty tables of these schemas.
 
         Parameters
         ----------
-        text
-            DuckDB SQL that names tables by the keys of ``tables``.
+        wording
+            Names tables by the keys of ``tables``.
         shown
             The user's own text, for errors.
-        offset
-            The byte where ``text`` begins in it, or ``None`` where it is another text.
+        given
+            The values of the parameters.
+        integer_division
+            Whether 7 / 2 is 3.
 
         Raises
         ------
         SqlError
             What DuckDB's parser or binder says, with line, column and caret.
         """
-        with self._lock:
+        with self._lock, self._session(given, integer_division=integer_division) as session:
             self._make_tables(tables)
             try:
-                serialized = self._serialize(text)
+                serialized = _serialize(session, wording.text)
             except CannotDistribute as unreadable:
-                return Bound(self._describe(text, shown), None, unreadable.reason)
+                return Bound(_describe(session, wording, shown, given), None, unreadable.reason)
             except RecursionError:
-                return Bound(self._describe(text, shown), None, "the plan is nested too deeply")
+                reason = "the plan is nested too deeply"
+                return Bound(_describe(session, wording, shown, given), None, reason)
             if serialized["error"] and serialized["error_type"] in _USERS_FAULT:
-                raise _sql_error(serialized, shown, offset)
-            result = self._describe(text, shown)
+                raise _sql_error(serialized, shown, wording.origin)
+            result = _describe(session, wording, shown, given)
         if serialized["error"]:
             reason = str(serialized["error_message"]).splitlines()[0]
             return Bound(result, None, f"DuckDB cannot serialize the plan: {reason}")
         return Bound(result, serialized["plans"][0], "")
+
+    @contextmanager
+    def _session(
+        self, given: Given | None, *, integer_division: bool
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a session of the instance, of its own where variables or settings are in it."""
+        if given is None and not integer_division:
+            yield self._connection
+            return
+        with closing(self._connection.cursor()) as session:
+            if integer_division:
+                session.execute(f"SET SESSION {_DIVISION} = true").fetchall()
+            if given is not None:
+                given.set_in(session)
+            yield session
 
     def _make_tables(self, tables: Mapping[str, Table]) -> None:
         for name, table in tables.items():
@@ -180,21 +231,43 @@ class Binder:
             self._connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} ({columns})")
             self._schemas[name] = schema
 
-    def _serialize(self, text: str) -> dict[str, Any]:
-        row = self._connection.execute(_SERIALIZE, [text]).fetchone()
-        return decode_plan(cast("tuple[str]", row)[0])
 
-    def _describe(self, text: str, shown: str) -> tuple[ResultColumn, ...]:
-        try:
-            rows = self._connection.execute(f"DESCRIBE {text}").fetchall()
-        except duckdb.PermissionException as error:
-            first = str(error).splitlines()[0]
-            raise BindError(first, hint="Starling reads Parquet files only.") from None
-        except duckdb.Error as error:
-            raise BindError(str(error).split("\n\nLINE", maxsplit=1)[0]) from None
-        if not rows:
-            raise BindError(f"no result columns: {shown[:60]}")
-        return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A statement in DuckDB's SQL.
+
+    ``text`` reads the values of parameters from variables; ``described`` still has the
+    parameters, after which DuckDB names columns. ``origin`` tells where in the user's text a byte
+    of ``text`` comes from, where that is known.
+    """
+
+    text: str
+    described: str
+    origin: Callable[[int], int | None] = int
+
+
+def _values(given: Given | None) -> dict[str, object]:
+    return {} if given is None else dict(given.values)
+
+
+def _serialize(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
+    row = connection.execute(_SERIALIZE, [text]).fetchone()
+    return decode_plan(cast("tuple[str]", row)[0])
+
+
+def _describe(
+    connection: duckdb.DuckDBPyConnection, wording: Wording, shown: str, given: Given | None
+) -> tuple[ResultColumn, ...]:
+    try:
+        rows = connection.execute(f"DESCRIBE {wording.described}", _values(given)).fetchall()
+    except duckdb.PermissionException as error:
+        first = str(error).splitlines()[0]
+        raise BindError(first, hint="Starling reads Parquet files only.") from None
+    except duckdb.Error as error:
+        raise BindError(str(error).split("\n\nLINE", maxsplit=1)[0]) from None
+    if not rows:
+        raise BindError(f"no result columns: {shown[:60]}")
+    return tuple(ResultColumn(str(row[0]), str(row[1])) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +310,14 @@ def decode_plan(text: str) -> dict[str, Any]:
             raise CannotDistribute(f"the serialized plan is no JSON: {error}") from None
 
 
-def _sql_error(error: Mapping[str, Any], shown: str, offset: int | None) -> SqlError:
+def _sql_error(
+    error: Mapping[str, Any], shown: str, origin: Callable[[int], int | None]
+) -> SqlError:
     if error["error_type"] in ("parser", "syntax"):
         return syntax_error(shown, error)
     message = str(error["error_message"])
     position = error.get("position")
-    # Positions in a text that was edited do not fit the user's.
-    place = None if position is None or offset is None else int(position) + offset
-    pointed = point_at(shown, message, place)
+    pointed = point_at(shown, message, None if position is None else origin(int(position)))
     match error.get("error_subtype"):
         case "MISSING_ENTRY" if error.get("type") == "Table":
             return UnknownTable(pointed)

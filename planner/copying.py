@@ -11,6 +11,7 @@ from starling_py.planner.errors import Unsupported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starling_py.planner.parameters import Parameters
     from starling_py.planner.tokens import Token, Tokens
 
 __all__ = ["Copy", "CopyOption", "CopyOptions", "Query", "copy_options"]
@@ -53,10 +54,13 @@ class Query:
     """A SELECT, VALUES, FROM, WITH … or SUMMARIZE: rows in, rows out.
 
     ``offset`` is the byte of the user's text where it begins, or ``None`` where it is none of it.
+    ``parameters`` are the values of its parameters. With ``integer_division`` 7 / 2 is 3 in it.
     """
 
     text: str
     offset: int | None = 0
+    integer_division: bool = False
+    parameters: Parameters = ()
 
 
 @dataclass(frozen=True, slots=True)

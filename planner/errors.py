@@ -8,6 +8,7 @@
         ├── UnknownTable         with the nearest name
         ├── UnknownColumn        with DuckDB's candidates
         ├── BindError            everything else that DuckDB's binder says
+        ├── ParameterError       values that do not fit the statement's parameters
         ├── TableExists          a new table of a name that is taken
         └── Unsupported          a statement that the engine refuses by name
 """
@@ -20,6 +21,7 @@ from starling_py.shuffle.errors import StarlingError
 __all__ = [
     "BindError",
     "CannotDistribute",
+    "ParameterError",
     "SqlError",
     "SqlSyntaxError",
     "TableExists",
@@ -58,6 +60,12 @@ class BindError(SqlError):
     """DuckDB's binder refuses the statement."""
 
     code = "BIND"
+
+
+class ParameterError(SqlError):
+    """A parameter without a value, a value without a parameter, or one of no SQL type."""
+
+    code = "PARAMETERS"
 
 
 class TableExists(SqlError):

@@ -102,6 +102,10 @@ def _nested_sql(type_: str, serialized_type: Mapping[str, Any], value: Any) -> s
                 for member, child in members
             )
             return f"CAST(struct_pack({packed}) AS {type_})"
+        case "TUPLE":
+            places = zip(info["child_types"], value["children"], strict=True)
+            parts = [_part(place["second"], child) for place, child in places]
+            return f"CAST(row({', '.join(parts)}) AS {type_})"
         case "MAP":
             key, content = info["child_type"]["type_info"]["child_types"]
             pairs = [child["value"]["children"] for child in value["children"]]

@@ -214,12 +214,14 @@ class GroupingSets:
 class Group:
     """Groups by ``keys`` and computes ``aggregates`` in each; without aggregates, DISTINCT.
 
-    ``keys`` are columns of the input. Without keys there is exactly one group.
+    ``keys`` are columns of the input. Without keys there is exactly one group. A ``partial`` one
+    groups the rows that each task happens to have; its groups meet in another stage.
     """
 
     input: Node
     keys: tuple[Column, ...]
     aggregates: tuple[tuple[str, Aggregate], ...]
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

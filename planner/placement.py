@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from starling_py.planner.sizing import Sizing
     from starling_py.planner.statistics import Relation
 
-__all__ = ["Choice", "JoinPlacement", "Way"]
+__all__ = ["MAY_REPLICATE_LEFT", "MAY_REPLICATE_RIGHT", "Choice", "JoinPlacement", "Way"]
 
 _MAY_HASH = frozenset(JoinKind) - {JoinKind.MARK, JoinKind.POSITIONAL}
-_MAY_REPLICATE_RIGHT = frozenset(
+MAY_REPLICATE_RIGHT = frozenset(
     (
         JoinKind.INNER,
         JoinKind.LEFT,
@@ -50,7 +50,7 @@ _MAY_REPLICATE_RIGHT = frozenset(
         JoinKind.SINGLE,
     )
 )
-_MAY_REPLICATE_LEFT = frozenset((JoinKind.INNER, JoinKind.RIGHT))
+MAY_REPLICATE_LEFT = frozenset((JoinKind.INNER, JoinKind.RIGHT))
 _PRESERVES_LEFT = frozenset((JoinKind.LEFT, JoinKind.FULL, JoinKind.ANTI, JoinKind.SINGLE))
 _PRESERVES_RIGHT = frozenset((JoinKind.RIGHT, JoinKind.FULL))
 
@@ -118,7 +118,7 @@ class JoinPlacement:
 
     @property
     def _may_replicate_left(self) -> bool:
-        return self.join.kind in _MAY_REPLICATE_LEFT and not self.join.asof
+        return self.join.kind in MAY_REPLICATE_LEFT and not self.join.asof
 
     def choose(self) -> Choice:
         """Return the cheapest way that gives the right rows."""
@@ -130,7 +130,7 @@ class JoinPlacement:
             return [Choice(Way.IN_PLACE, 0.0)]
         ways = [self._gather()]
         kind = self.join.kind
-        if kind in _MAY_REPLICATE_RIGHT:
+        if kind in MAY_REPLICATE_RIGHT:
             ways.append(
                 self._replicate(Way.REPLICATE_RIGHT, self.right, self.right_size, self.left)
             )
@@ -146,7 +146,7 @@ class JoinPlacement:
         if not left.is_parallel and not right.is_parallel:
             return True
         if right.spread is Spread.EVERY:
-            return self.join.kind in _MAY_REPLICATE_RIGHT
+            return self.join.kind in MAY_REPLICATE_RIGHT
         if left.spread is Spread.EVERY:
             return self._may_replicate_left
         return False

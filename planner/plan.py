@@ -12,11 +12,18 @@ from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
 from starling_py.operators.quoting import encode_path
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Node, Plan, Scan, outputs, walk
-from starling_py.planner.bind import Binder, Bound
+from starling_py.planner.bind import Binder, Bound, Wording
 from starling_py.planner.combining import chosen_combiners
 from starling_py.planner.copying import Query
+from starling_py.planner.dialects import transpile, untranslated
 from starling_py.planner.distribute.distributor import distribute
-from starling_py.planner.errors import CannotDistribute, UnknownTable, row_id_refused
+from starling_py.planner.edits import edited
+from starling_py.planner.errors import (
+    CannotDistribute,
+    SqlSyntaxError,
+    UnknownTable,
+    row_id_refused,
+)
 from starling_py.planner.footers import FactsByTable, Footers
 from starling_py.planner.names import Names
 from starling_py.planner.price import priced
@@ -28,8 +35,8 @@ from starling_py.planner.rules.rename import drop_renames
 from starling_py.planner.rules.simplify_marks import simplify_marks
 from starling_py.planner.rules.unnest_in_place import unnest_in_place
 from starling_py.planner.sizing import PlanOptions, Sizing
-from starling_py.planner.source import Source, edited, transpile
 from starling_py.planner.stages import freeze
+from starling_py.planner.statements import given_to
 from starling_py.planner.statistics import Estimator
 from starling_py.planner.storage import parquet_columns, plain_columns
 from starling_py.planner.types import unquoted
@@ -41,6 +48,8 @@ if TYPE_CHECKING:
 
     from starling_py.operators.task import SinkColumn
     from starling_py.planner.copying import Copy
+    from starling_py.planner.parameters import Given, Parameters
+    from starling_py.planner.source import Source
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import Catalog, Table
 
@@ -68,16 +77,26 @@ class Planner:
     def close(self) -> None:
         self._binder.close()
 
-    def read(self, sql: str, dialect: str = "duckdb") -> Statement:
+    def read(self, sql: str, dialect: str = "duckdb", parameters: Parameters = ()) -> Statement:
         """Return which kind of statement a text is, and its parts in DuckDB's SQL.
+
+        Parameters
+        ----------
+        parameters
+            The values of the statement's parameters, as DuckDB's Python client takes them.
 
         Raises
         ------
         SqlError
             When it is not SQL, or a statement that is refused.
         """
-        text = transpile(sql, dialect)
-        return self._binder.read(text, 0 if text == sql else None)
+        made = transpile(sql, dialect)
+        offset = 0 if made.text == sql else None
+        try:
+            statement = self._binder.read(made.text, offset, integer_division=made.integer_division)
+        except SqlSyntaxError as error:
+            raise error if offset == 0 else untranslated(error) from None
+        return given_to(statement, parameters)
 
     def describe(self, query: Query, catalog: Catalog, shown: str) -> list[tuple[object, ...]]:
         """Return the rows of a DESCRIBE. No data is read.
@@ -87,8 +106,13 @@ class Planner:
         shown
             The user's own text, for errors.
         """
-        resolved, _ = self._bound(query, catalog, shown)
-        return self._binder.describe(resolved.text, resolved.tables)
+        resolved, _ = self._bound(query, catalog, shown, describing=True)
+        return self._binder.describe(
+            resolved.wording.described,
+            resolved.tables,
+            resolved.given,
+            integer_division=query.integer_division,
+        )
 
     def copied(self, columns: Sequence[ResultColumn], copy: Copy) -> tuple[SinkColumn, ...]:
         """Return the columns of the files of a COPY.
@@ -145,28 +169,48 @@ class Planner:
         """
         started = time.perf_counter()
         if part is None:
-            text = transpile(sql, options.dialect)
-            part = Query(text, 0 if text == sql else None)
+            made = transpile(sql, options.dialect)
+            part = Query(made.text, 0 if made.text == sql else None, made.integer_division)
         resolved, bound = self._bound(part, catalog, sql)
         bound_at = time.perf_counter()
-        stages = priced(_stages(resolved, bound, Footers(self._facts), Sizing(options)), options)
+        given = resolved.given
+        whole = WholeStatement(
+            resolved.wording.text,
+            bound.result,
+            resolved.tables,
+            Footers(self._facts),
+            Sizing(options),
+            lambda: None if given is None else self._binder.variables(given),
+        )
+        stages = priced(_stages(resolved, bound, whole), options)
         return StagePlan(
             query=query,
             sql=sql,
             stages=stages,
             result=bound.result,
-            settings=self._binder.settings,
+            settings=self._binder.settings_with(integer_division=part.integer_division),
             roots=tuple(encode_path(root) for root in catalog.roots()),
             bind_seconds=bound_at - started,
             plan_seconds=time.perf_counter() - bound_at,
+            balance_rows=options.balance_rows,
         )
 
-    def _bound(self, query: Query, catalog: Catalog, shown: str) -> tuple[_Resolved, Bound]:
-        source = self._binder.parse(query.text)
-        resolved = _resolve(source, catalog)
-        offset = query.offset if resolved.text == query.text else None
+    def _bound(
+        self, query: Query, catalog: Catalog, shown: str, *, describing: bool = False
+    ) -> tuple[_Resolved, Bound]:
         try:
-            return resolved, self._binder.bind(resolved.text, resolved.tables, shown, offset)
+            source = self._binder.parse(query.text, query.parameters, describing=describing)
+        except SqlSyntaxError as error:
+            raise untranslated(error) if query.offset is None else error from None
+        resolved = _resolve(source, catalog, query.offset)
+        try:
+            return resolved, self._binder.bind(
+                resolved.wording,
+                resolved.tables,
+                shown,
+                resolved.given,
+                integer_division=query.integer_division,
+            )
         except UnknownTable as error:
             raise _with_nearest(error, source, catalog) from None
 
@@ -175,11 +219,12 @@ class Planner:
 class _Resolved:
     """The statement over table names that the binder and a worker know."""
 
-    text: str
+    wording: Wording
     tables: dict[str, Table]
+    given: Given | None
 
 
-def _resolve(source: Source, catalog: Catalog) -> _Resolved:
+def _resolve(source: Source, catalog: Catalog, offset: int | None) -> _Resolved:
     """Find the tables and files that a statement names, and put names in the place of files."""
     found: dict[str, Table] = {}
     for name in source.tables:
@@ -199,7 +244,16 @@ def _resolve(source: Source, catalog: Catalog) -> _Resolved:
     virtual = tuple(name for name in source.names_virtual if name not in own)
     tables = {name: with_virtual_columns(table, virtual) for name, table in found.items()}
     hiding = frozenset(found) - frozenset(names) | {""}
-    return _Resolved(edited(source, tuple(names), virtual, hiding), tables)
+    given = source.given
+    described = made = edited(source, tuple(names), virtual, hiding)
+    if given is not None:
+        made = edited(source, tuple(names), virtual, hiding, given.spelled())
+
+    def origin(position: int) -> int | None:
+        # Of a text in another dialect it is not known which word became which.
+        return None if offset is None else offset + made.origin(position)
+
+    return _Resolved(Wording(made.text, described.text, origin), tables, given)
 
 
 def _is_path(name: str) -> bool:
@@ -220,14 +274,11 @@ def _with_nearest(error: UnknownTable, source: Source, catalog: Catalog) -> Unkn
     return UnknownTable(message, hint=hint)
 
 
-def _stages(
-    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing
-) -> tuple[Stage, ...]:
-    whole = WholeStatement(resolved.text, bound.result, resolved.tables, footers, sizing)
+def _stages(resolved: _Resolved, bound: Bound, whole: WholeStatement) -> tuple[Stage, ...]:
     try:
         if bound.plan is None:
             raise CannotDistribute(bound.reason)
-        return _distributed(resolved, bound, footers, sizing, whole)
+        return _distributed(resolved, bound, whole)
     except CannotDistribute as unknown:
         reason = unknown.reason
     except RecursionError:
@@ -235,9 +286,8 @@ def _stages(
     return whole.fallback(bound.plan, reason)
 
 
-def _distributed(
-    resolved: _Resolved, bound: Bound, footers: Footers, sizing: Sizing, whole: WholeStatement
-) -> tuple[Stage, ...]:
+def _distributed(resolved: _Resolved, bound: Bound, whole: WholeStatement) -> tuple[Stage, ...]:
+    footers, sizing = whole.footers, whole.sizing
     names = Names()
     plan = adapt(bound.plan or {}, resolved.tables, names)
     types = [unquoted(column.type) for column in outputs(plan.root)]

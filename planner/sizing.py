@@ -63,6 +63,8 @@ class PlanOptions:
         Where tasks run, or what their price is stated for.
     payload
         Bytes of data that a spec or a report may carry.
+    balance_rows
+        A stage that reads at least so many rows through exchanges is not left skewed.
     """
 
     tasks: int | None
@@ -77,6 +79,7 @@ class PlanOptions:
     prices: Prices = field(default_factory=Prices)
     function: FunctionSize = field(default_factory=FunctionSize)
     payload: int = 3 << 20
+    balance_rows: int = 200_000
 
 
 @dataclass(frozen=True, slots=True)

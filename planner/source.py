@@ -1,26 +1,33 @@
 """The user's text: which statement it is, which tables and files it names, where an error points.
 
 DuckDB's own parser reads DuckDB's SQL (``json_serialize_sql`` gives its tree with positions in
-bytes); sqlglot turns other dialects into it.
+bytes).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import duckdb
-import msgspec
 
-from starling_py.operators.quoting import identifier
-from starling_py.planner.errors import SqlSyntaxError, Unsupported
-from starling_py.planner.pointing import pointed, syntax_error
+from starling_py.planner.errors import ParameterError, SqlSyntaxError, Unsupported
+from starling_py.planner.parameters import (
+    Given,
+    Parameters,
+    Use,
+    given,
+    refuse_unnamed,
+    uses,
+)
+from starling_py.planner.pointing import syntax_error
 from starling_py.planner.refusals import refusal
+from starling_py.planner.tree import parsed, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["FileCall", "Source", "Star", "edited", "parse", "transpile"]
+__all__ = ["FileCall", "Source", "Star", "parse"]
 
 _FILE_FUNCTIONS = frozenset(("read_parquet", "parquet_scan"))
 _SYSTEM_SCHEMAS = frozenset(("information_schema", "pg_catalog"))
@@ -76,6 +83,7 @@ class Source:
 
     ``tables`` are the names in FROM clauses, CTEs among them. ``names_virtual`` are the virtual
     columns that the text mentions; ``names_row_id`` tells whether it mentions ``rowid``.
+    ``parameters`` are those outside of ``files``, ``given`` are their values.
     """
 
     text: str
@@ -84,45 +92,23 @@ class Source:
     stars: tuple[Star, ...]
     names_virtual: tuple[str, ...]
     names_row_id: bool
+    parameters: tuple[Use, ...] = ()
+    given: Given | None = None
 
 
-def transpile(text: str, dialect: str) -> str:
-    """Return the statement in DuckDB's dialect.
+def parse(
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    parameters: Parameters = (),
+    *,
+    describing: bool = False,
+) -> Source:
+    """Parse DuckDB SQL, in which ``:name`` may stand for ``$name``.
 
-    Raises
-    ------
-    SqlSyntaxError
-        With line, column and caret, when it is not SQL of ``dialect``.
-    Unsupported
-        When a construct has no equivalent, or sqlglot does not know the dialect.
-    """
-    if dialect == "duckdb":
-        return text
-    import sqlglot
-    from sqlglot.errors import ErrorLevel, ParseError, TokenError, UnsupportedError
-
-    try:
-        made = sqlglot.transpile(
-            text, read=dialect, write="duckdb", unsupported_level=ErrorLevel.RAISE
-        )
-    except ParseError as error:
-        first = error.errors[0] if error.errors else {}
-        line, column = int(first.get("line") or 1), int(first.get("col") or 1)
-        what = str(first.get("description") or error)
-        raise SqlSyntaxError(pointed(text, what, line, column)) from None
-    except TokenError as error:
-        raise SqlSyntaxError(str(error).splitlines()[0]) from None
-    except UnsupportedError as error:
-        raise Unsupported(f"{dialect}: {str(error).splitlines()[0]}") from None
-    except ValueError as error:
-        raise Unsupported(str(error).splitlines()[0]) from None
-    if len(made) != 1:
-        raise Unsupported("one statement at a time, please")
-    return made[0]
-
-
-def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Source:
-    """Parse DuckDB SQL.
+    Parameters
+    ----------
+    describing
+        Whether the text is a DESCRIBE, which only the binder looks at.
 
     Raises
     ------
@@ -130,13 +116,14 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Source:
         With line, column and caret.
     Unsupported
         For anything that is not one SELECT.
+    ParameterError
+        When the values do not fit the statement's parameters.
     """
-    row = connection.execute(
-        "SELECT json_serialize_sql(?, skip_null := true, skip_empty := true)", [text]
-    ).fetchone()
-    tree = msgspec.json.decode(cast("tuple[str]", row)[0])
+    text, tree = parsed(connection, text)
     if tree["error"]:
         if tree.get("error_type") == "not implemented":
+            if str(tree.get("error_message")).startswith("Mixing named and positional"):
+                raise ParameterError("named and positional parameters do not mix")
             raise _refusal(connection, text)
         raise syntax_error(text, tree)
     statements = tree.get("statements") or []
@@ -144,9 +131,14 @@ def parse(connection: duckdb.DuckDBPyConnection, text: str) -> Source:
         raise SqlSyntaxError("the statement is empty")
     if len(statements) > 1:
         raise Unsupported("one statement at a time, please")
-    if statements[0].get("named_param_map"):
-        raise Unsupported("parameters (?, $1, $name) are not supported yet")
-    return _Collector(text).collect(statements[0]["node"])
+    nodes = list(walk(statements[0]["node"]))
+    found = uses([node for node in nodes if node.get("class") == "PARAMETER"])
+    named = {str(entry["key"]).lower() for entry in statements[0].get("named_param_map") or []}
+    if named != {use.name for use in found}:
+        raise Unsupported("a parameter stands where the engine does not find it")
+    if not describing:
+        refuse_unnamed(nodes)
+    return _Collector(text, found, given(connection, found, parameters)).collect(nodes)
 
 
 def _refusal(connection: duckdb.DuckDBPyConnection, text: str) -> Unsupported:
@@ -173,15 +165,17 @@ def _kind(connection: duckdb.DuckDBPyConnection, text: str) -> str:
 
 
 class _Collector:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, found: Sequence[Use], values: Given | None) -> None:
         self._text = text
+        self._uses = found
+        self._given = values
         self._tables: dict[str, None] = {}
         self._files: list[FileCall] = []
         self._stars: list[Star] = []
         self._names: set[str] = set()
 
-    def collect(self, root: Mapping[str, Any]) -> Source:
-        for node in _nodes(root):
+    def collect(self, nodes: Iterable[Mapping[str, Any]]) -> Source:
+        for node in nodes:
             kind = node.get("type")
             if kind == "BASE_TABLE":
                 self._base_table(node)
@@ -195,6 +189,11 @@ class _Collector:
                 self._names.add(str(node["column_names"][-1]).lower())
             elif kind == "SHOW_REF" and not node.get("query"):
                 self._show(node)
+        outside = tuple(
+            use
+            for use in self._uses
+            if not any(call.start <= use.start < call.end for call in self._files)
+        )
         return Source(
             self._text,
             tuple(self._tables),
@@ -202,6 +201,8 @@ class _Collector:
             tuple(self._stars),
             tuple(name for name in VIRTUAL_COLUMNS if name in self._names),
             "rowid" in self._names,
+            outside,
+            None if self._given is None else self._given.only(use.name for use in outside),
         )
 
     def _select(self, node: Mapping[str, Any]) -> None:
@@ -239,16 +240,21 @@ class _Collector:
         for argument in function.get("arguments") or []:
             inner = argument["expression"]
             if argument.get("name"):
-                options[str(argument["name"]).lower()] = _value(inner)
+                options[str(argument["name"]).lower()] = self._value(inner)
             elif inner.get("type") == "COMPARE_EQUAL":
-                options[str(inner["left"]["column_names"][-1]).lower()] = _value(inner["right"])
+                options[str(inner["left"]["column_names"][-1]).lower()] = self._value(
+                    inner["right"]
+                )
             else:
-                given = _value(inner)
-                patterns += tuple(map(str, given)) if isinstance(given, list) else (str(given),)
+                paths = self._value(inner)
+                patterns += tuple(map(str, paths)) if isinstance(paths, list) else (str(paths),)
         start = node["query_location"]
         aliased = bool(node.get("alias"))
         end = self._closing(start)
         self._files.append(FileCall(patterns, options, aliased, start, end))
+
+    def _value(self, expression: Mapping[str, Any]) -> object:
+        return _value(expression, self._given.values if self._given is not None else {})
 
     def _closing(self, start: int) -> int:
         """Return the byte behind the parenthesis that closes the call which starts at ``start``."""
@@ -287,63 +293,22 @@ def _from_names(node: object) -> frozenset[str]:
     return frozenset()
 
 
-def _value(expression: Mapping[str, Any]) -> object:
+def _value(expression: Mapping[str, Any], values: Mapping[str, object]) -> object:
     match expression.get("class"):
         case "CONSTANT":
             literal = expression.get("literal") or {}
             text = literal.get("text", "")
             return text == "true" if literal.get("kind") == "BOOLEAN" else text
+        case "PARAMETER":
+            return values.get(str(expression["identifier"]).lower())
         case "FUNCTION" if expression.get("function_name") == "list_value":
-            return [_value(item["expression"]) for item in expression.get("arguments") or []]
+            items = expression.get("arguments") or []
+            return [_value(item["expression"], values) for item in items]
         case "FUNCTION" if expression.get("function_name") == "struct_pack":
             members = expression.get("arguments") or []
-            return {str(item.get("name", "")): _value(item["expression"]) for item in members}
+            return {
+                str(item.get("name", "")): _value(item["expression"], values) for item in members
+            }
         case "COLUMN_REF":
             return ".".join(expression["column_names"])
     raise Unsupported("read_parquet takes constant arguments only")
-
-
-def _nodes(tree: object) -> Iterator[Mapping[str, Any]]:
-    """Yield every object of a JSON tree, without recursion: statements can be deep."""
-    stack = [tree]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            yield item
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(reversed(item))
-
-
-def edited(
-    source: Source, files: tuple[str, ...], hidden: tuple[str, ...], hiding: frozenset[str]
-) -> str:
-    """Return the text with each ``read_parquet`` call replaced by a table's name.
-
-    Parameters
-    ----------
-    files
-        A table name for each of ``source.files``.
-    hidden
-        Columns that tables have here but ``*`` must not show.
-    hiding
-        The names of the tables that have them; calls of read_parquet are the empty name.
-    """
-    edits = []
-    for call, name in zip(source.files, files, strict=True):
-        alias = "" if call.aliased else " AS read_parquet"
-        edits.append((call.start, call.end, identifier(name) + alias))
-    for star in source.stars if hidden else ():
-        if not star.tables & hiding:
-            continue
-        if star.end < 0:
-            raise Unsupported(
-                f"{hidden[0]} beside a qualified * or EXCLUDE",
-                hint=f"read_parquet('…', {hidden[0]} = true) makes it a column of its own.",
-            )
-        columns = ", ".join(map(identifier, hidden))
-        edits.append((star.start, star.end, f"* EXCLUDE ({columns})"))
-    data = source.text.encode()
-    for start, end, new in sorted(edits, reverse=True):
-        data = data[:start] + new.encode() + data[end:]
-    return data.decode()

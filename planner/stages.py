@@ -43,6 +43,7 @@ from starling_py.planner.expressions import Column
 from starling_py.planner.fragments import Spread
 from starling_py.planner.remote import Fetch, fetch_estimate, on_s3
 from starling_py.planner.sizing import Sizing, borders, cut, whole_row_groups
+from starling_py.planner.splitting import splittable_reads
 from starling_py.planner.sql import statement
 from starling_py.planner.statistics import Estimator, Relation
 from starling_py.planner.tables import ColumnSource, TableColumn
@@ -62,8 +63,12 @@ def freeze(drafts: Sequence[Draft], footers: Footers, sizing: Sizing) -> tuple[S
     stages = []
     for draft in drafts:
         made = statement(draft.fragment.node)
+        splittable = {id(read) for read in splittable_reads(draft.fragment.node)}
         reads = tuple(
-            _input(f"input_{at}", leaf, draft.fragment.tasks, footers, sizing)
+            _input(
+                *(f"input_{at}", leaf, draft.fragment.tasks, footers, sizing),
+                splittable=id(leaf) in splittable,
+            )
             for at, leaf in enumerate(made.leaves)
         )
         relation = estimator.of_draft(draft)
@@ -103,11 +108,18 @@ def scan_column(name: str, column: TableColumn) -> ScanColumn:
 
 
 def _input(
-    name: str, leaf: Scan | StageRead, tasks: int, footers: Footers, sizing: Sizing
+    name: str,
+    leaf: Scan | StageRead,
+    tasks: int,
+    footers: Footers,
+    sizing: Sizing,
+    *,
+    splittable: bool,
 ) -> StageInput:
     if isinstance(leaf, StageRead):
+        columns_read = input_columns(leaf.columns)
         return ExchangeRead(
-            name, leaf.stage, leaf.output, leaf.delivery, input_columns(leaf.columns)
+            *(name, leaf.stage, leaf.output, leaf.delivery, columns_read), splittable=splittable
         )
     columns = tuple(scan_column(item.name, item.column) for item in leaf.scanned)
     return scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)

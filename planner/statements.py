@@ -8,19 +8,20 @@ name, with what to use instead.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
-
-import msgspec
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from starling_py.planner.copying import Copy, CopyOptions, Query, copy_options
-from starling_py.planner.errors import Unsupported
+from starling_py.planner.errors import ParameterError, Unsupported
 from starling_py.planner.pointing import syntax_error
 from starling_py.planner.refusals import refusal
 from starling_py.planner.tokens import Tokens, unquoted_name
+from starling_py.planner.tree import parsed
 
 if TYPE_CHECKING:
     import duckdb
+
+    from starling_py.planner.parameters import Parameters
 
 __all__ = [
     "Copy",
@@ -32,6 +33,7 @@ __all__ = [
     "Query",
     "ShowTables",
     "Statement",
+    "given_to",
     "read_statement",
 ]
 
@@ -88,7 +90,11 @@ _HINT_CREATE = "CREATE TABLE name AS SELECT … makes a table."
 
 
 def read_statement(
-    connection: duckdb.DuckDBPyConnection, text: str, offset: int | None = 0
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    offset: int | None = 0,
+    *,
+    integer_division: bool = False,
 ) -> Statement:
     """Return what a text in DuckDB's SQL is.
 
@@ -98,6 +104,8 @@ def read_statement(
     ----------
     offset
         Where in the user's text this one begins, in bytes, or ``None`` where it is another text.
+    integer_division
+        Whether 7 / 2 is 3 in its dialect.
 
     Raises
     ------
@@ -110,32 +118,56 @@ def read_statement(
     word = _WORD.match(text, blank.end() if blank else 0)
     first = word[0].upper() if word else ""
     if first not in _OTHERS:
-        return Query(text, offset)
-    _check(connection, text)
-    tokens = Tokens(text)
+        return Query(text, offset, integer_division)
+    tokens = Tokens(_checked(connection, text))
     tokens.drop_semicolons()
     match first:
         case "EXPLAIN":
             json = _explained_as_json(tokens)
             start = None if offset is None else offset + tokens.start
-            return Explain(read_statement(connection, tokens.source(), start), json)
+            inner = read_statement(
+                connection, tokens.source(), start, integer_division=integer_division
+            )
+            return Explain(inner, json)
         case "COPY":
-            return _copy(tokens, offset)
+            copy = _copy(tokens, offset)
+            return replace(copy, query=replace(copy.query, integer_division=integer_division))
         case "CREATE":
-            return _create(tokens, offset)
+            made = _create(tokens, offset)
+            return replace(made, query=replace(made.query, integer_division=integer_division))
         case "DROP":
             return _drop(tokens)
-    return _show(tokens, Query(text, offset))
+    return _show(tokens, Query(text, offset, integer_division))
 
 
-def _check(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Raise DuckDB's own error for what is not SQL, or more than one statement."""
-    row = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchone()
-    tree = msgspec.json.decode(cast("tuple[str]", row)[0])
+def given_to(statement: Statement, parameters: Parameters) -> Statement:
+    """Return a statement whose query has these values for its parameters.
+
+    Raises
+    ------
+    ParameterError
+        When it has no query.
+    """
+    match statement:
+        case Query():
+            return replace(statement, parameters=parameters)
+        case Describe() | Copy() | CreateTable():
+            return replace(statement, query=replace(statement.query, parameters=parameters))
+        case Explain():
+            return replace(statement, statement=given_to(statement.statement, parameters))
+    if parameters:
+        raise ParameterError("the statement has no parameters, values were given")
+    return statement
+
+
+def _checked(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    """Return the text, or raise DuckDB's own error for what is not SQL, or several statements."""
+    text, tree = parsed(connection, text)
     if tree["error"] and tree.get("error_type") != "not implemented":
         raise syntax_error(text, tree)
     if len(connection.extract_statements(text)) > 1:
         raise Unsupported("one statement at a time, please")
+    return text
 
 
 def _show(tokens: Tokens, query: Query) -> Statement:

@@ -110,6 +110,9 @@ def type_name(serialized: Mapping[str, Any]) -> str:
         case "MAP":
             key, value = info["child_type"]["type_info"]["child_types"]
             return f"MAP({type_name(key['second'])}, {type_name(value['second'])})"
+        case "TUPLE":
+            inner = ", ".join(type_name(member["second"]) for member in info["child_types"])
+            return f"TUPLE({inner})"
         case "ENUM":
             return f"ENUM({', '.join(literal(value) for value in info['values'])})"
     raise CannotDistribute(f"type {name} with {info.get('type', 'modifiers')}")
@@ -121,7 +124,7 @@ def unquoted(type_: str) -> str:
 
 
 def is_nested(type_: str) -> bool:
-    return type_.endswith("]") or type_.startswith(("STRUCT", "MAP", "UNION"))
+    return type_.endswith("]") or type_.startswith(("STRUCT", "MAP", "UNION", "TUPLE"))
 
 
 def is_hashable(type_: str) -> bool:

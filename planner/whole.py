@@ -22,10 +22,11 @@ from starling_py.planner.statistics import Estimator
 from starling_py.planner.tables import ColumnSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from starling_py.operators.plan import ResultColumn, ScanRead
+    from starling_py.operators.task import Variables
     from starling_py.planner.footers import Footers
     from starling_py.planner.sizing import Sizing
     from starling_py.planner.tables import Table, TableColumn
@@ -37,13 +38,17 @@ _QUALIFIED = re.compile(r"\b(main|memory)\b\"?\s*\.", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class WholeStatement:
-    """A statement over ``tables``, by the names that it uses, and how to run it as it is."""
+    """A statement over ``tables``, by the names that it uses, and how to run it as it is.
+
+    ``variables`` returns the values of its parameters.
+    """
 
     text: str
     result: Sequence[ResultColumn]
     tables: Mapping[str, Table]
     footers: Footers
     sizing: Sizing
+    variables: Callable[[], Variables | None]
 
     def stage(self, estimate: Estimate, reason: str = "", scans: Sequence[Scan] = ()) -> Stage:
         """Return the one stage that runs the statement on all cores, over the tables' files.
@@ -141,6 +146,7 @@ class WholeStatement:
             threads=self.sizing.options.cores,
             estimate=estimate,
             fallback=reason,
+            variables=self.variables(),
         )
 
 

@@ -1,12 +1,12 @@
 """The exception classes that PEP 249 names.
 
 They live on the ground floor so that the errors of every room can be of the right one, and are
-mixed in: ``class SqlError(StarlingError, ProgrammingError)``. PEP 249's ``DataError`` is the
-catalog's. ``starling_py`` shows them all::
+mixed in: ``class SqlError(StarlingError, ProgrammingError)``. ``starling_py`` shows them all::
 
     Error
     ├── InterfaceError
     └── DatabaseError
+        ├── DataError
         ├── OperationalError
         ├── IntegrityError
         ├── InternalError
@@ -17,6 +17,7 @@ catalog's. ``starling_py`` shows them all::
 from __future__ import annotations
 
 __all__ = [
+    "DataError",
     "DatabaseError",
     "Error",
     "IntegrityError",
@@ -45,12 +46,16 @@ class DatabaseError(Error):
     """Anything to do with the data, the statement or the run."""
 
 
+class DataError(DatabaseError):
+    """The data is not what it should be: a division by zero, a file that is damaged."""
+
+
 class OperationalError(DatabaseError):
     """The run failed for a reason that is not in the statement."""
 
 
 class IntegrityError(DatabaseError):
-    """Nothing raises it: tables are read only."""
+    """Nothing raises it: tables have no constraints."""
 
 
 class InternalError(DatabaseError):

@@ -14,18 +14,18 @@ from starling_py.shuffle.errors import (
     StoreError,
 )
 from starling_py.shuffle.format import decode_header, decode_partition, encode_object, producer_of
+from starling_py.shuffle.index import ObjectIndex, PartitionEntry
 from starling_py.shuffle.keys import check_key
 from starling_py.shuffle.meter import Meter
 from starling_py.shuffle.objects import Buffer, ByteRange, ObjectInfo
+from starling_py.shuffle.rows import MemoryShare, Rows, collect
 from starling_py.shuffle.spill import SpillFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
-
-    from starling_py.shuffle.index import ObjectIndex
 
 __all__ = ["MemoryStore"]
 
@@ -59,14 +59,27 @@ class _Spilled:
     index: ObjectIndex | None = None
 
 
-_Object = _Bytes | _Tables | _Spilled
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """One partition, in memory as far as the share of such objects goes."""
+
+    number: int
+    size: int
+    held: int
+    index: ObjectIndex
+    rows: Rows
+
+
+_Object = _Bytes | _Tables | _Rows | _Spilled
+_ROWS_BYTES = 64 << 20
 
 
 class MemoryStore:
     """Keys to objects in the memory of this process; both an ``ObjectStore`` and an ``ArrowStore``.
 
     Tables are kept and handed over as they are. They also can be read as bytes, which encodes
-    them anew each time.
+    them anew each time. Rows that are put batch by batch share ``rows_budget`` bytes of memory;
+    what does not fit is in files without names, which last as long as the rows are in use.
 
     Parameters
     ----------
@@ -83,9 +96,12 @@ class MemoryStore:
         *,
         budget: int | None = None,
         spill_directory: Path | None = None,
+        rows_budget: int = _ROWS_BYTES,
         meter: Meter | None = None,
     ) -> None:
         self._budget = budget
+        self._share = MemoryShare(rows_budget if budget is None else min(rows_budget, budget))
+        self._spill_directory = spill_directory
         self._files = SpillFiles(spill_directory)
         self._meter = meter or Meter(billed=False)
         self._lock = threading.Lock()
@@ -130,12 +146,46 @@ class MemoryStore:
         finally:
             self._meter.count("put", bytes_out=written)
 
+    def put_rows(
+        self,
+        key: str,
+        nonce: str,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        check: Callable[[], None],
+    ) -> ObjectIndex:
+        size = 0
+        try:
+            self._refuse_taken(check_key(key))
+            with self._lock:
+                number = next(self._numbers)
+            rows, held = collect(schema, batches, self._share, self._spill_directory, check)
+            entry = PartitionEntry(0, rows.size, rows.rows, 0)
+            index = ObjectIndex(nonce, (entry,))
+            self._insert(key, _Rows(number, rows.size, held, index, rows), replace=False)
+            size = rows.size
+            return index
+        finally:
+            self._meter.count("put", bytes_out=size)
+
+    def get_rows(self, key: str) -> Rows:
+        size = 0
+        try:
+            found = self._find(key)
+            if isinstance(found, _Rows):
+                size = found.size
+                return found.rows
+        finally:
+            self._meter.count("get", bytes_in=size)
+        (table,) = self.get_partitions(key, 0, 1)
+        return Rows.of(table)
+
     def get_partitions(self, key: str, first: int, last: int) -> list[pa.Table]:
         read = 0
         try:
             found, data = self._load(key)
-            if isinstance(found, _Tables):
-                tables = list(found.tables[first:last])
+            if isinstance(found, _Tables | _Rows):
+                tables = list(_tables(found)[first:last])
                 read = sum(entry.length for entry in found.index.partitions[first:last])
             else:
                 header = decode_header(key, data)
@@ -276,6 +326,8 @@ class MemoryStore:
     def _discard(self, gone: _Object | None) -> None:
         if isinstance(gone, _Spilled):
             self._files.delete(gone.number)
+        elif isinstance(gone, _Rows):
+            self._share.give(gone.held)
         elif gone is not None:
             with self._lock:
                 self._held -= gone.held if isinstance(gone, _Tables) else gone.size
@@ -288,8 +340,8 @@ class MemoryStore:
 
     def _bytes(self, key: str) -> Buffer:
         found, data = self._load(key)
-        if isinstance(found, _Tables):
-            encoded = encode_object(producer_of(key, found.index.nonce), found.tables)
+        if isinstance(found, _Tables | _Rows):
+            encoded = encode_object(producer_of(key, found.index.nonce), _tables(found))
             return b"".join(encoded.parts)
         return data
 
@@ -297,7 +349,7 @@ class MemoryStore:
         """Return an object, and its bytes unless it is kept as tables."""
         while True:
             found = self._find(key)
-            if isinstance(found, _Tables):
+            if isinstance(found, _Tables | _Rows):
                 return found, b""
             if isinstance(found, _Bytes):
                 return found, memoryview(found.data)
@@ -307,6 +359,10 @@ class MemoryStore:
                 if self._objects.get(key) is found:
                     raise StoreError(f"the file of {key} has disappeared") from error
                 # Replaced or deleted since it was found: look again.
+
+
+def _tables(found: _Tables | _Rows) -> tuple[pa.Table, ...]:
+    return found.tables if isinstance(found, _Tables) else (found.rows.table(),)
 
 
 def _info(key: str, found: _Object) -> ObjectInfo:

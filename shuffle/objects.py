@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
     from starling_py.shuffle.index import ObjectIndex
     from starling_py.shuffle.meter import Meter
+    from starling_py.shuffle.rows import Rows
 
 __all__ = [
     "ArrowStore",
@@ -22,6 +23,7 @@ __all__ = [
     "ObjectStore",
     "ParallelStore",
     "ReadRequest",
+    "RowStore",
     "copy_key",
     "task_key",
 ]
@@ -117,6 +119,26 @@ class ArrowStore(Protocol):
 
     def get_index(self, key: str) -> ObjectIndex:
         """Return the index that an object was put with."""
+        ...
+
+
+@runtime_checkable
+class RowStore(Protocol):
+    """An :class:`ArrowStore` that takes one partition batch by batch, whatever its size."""
+
+    def put_rows(
+        self,
+        key: str,
+        nonce: str,
+        schema: pa.Schema,
+        batches: Iterable[pa.RecordBatch],
+        check: Callable[[], None],
+    ) -> ObjectIndex:
+        """As ``put_partitions`` with one partition; ``check`` is called before each batch."""
+        ...
+
+    def get_rows(self, key: str) -> Rows:
+        """Return the rows of such an object as they lie."""
         ...
 
 

@@ -201,7 +201,7 @@ class S3Client:
         async def send() -> None:
             await self._obstore.copy_async(self._access.pooled(), source, target)
 
-        await self._ask("put", target, lambda: self._counted("put", send))
+        await self._ask("copy", source, lambda: self._counted("put", send))
 
     async def head(self, key: str) -> ObjectInfo:
         async def send() -> ObjectInfo:

@@ -41,13 +41,14 @@ __all__ = [
     "read_reply",
 ]
 
-Action = Literal["get", "head", "put", "create", "list", "delete"]
+Action = Literal["get", "head", "put", "create", "copy", "list", "delete"]
 
 _PERMISSION: dict[Action, str] = {
     "get": "s3:GetObject",
     "head": "s3:GetObject",
     "put": "s3:PutObject",
     "create": "s3:PutObject",
+    "copy": "s3:GetObject or s3:PutObject",
     "list": "s3:ListBucket",
     "delete": "s3:DeleteObject",
 }
@@ -204,7 +205,7 @@ def is_throttled(reply: Reply) -> bool:
 def _final(reply: Reply, request: Request) -> Fault | None:
     resource = request.resource
     if reply.code == "NoSuchBucket" or (
-        reply.status == 404 and request.action not in ("get", "head")
+        reply.status == 404 and request.action not in ("get", "head", "copy")
     ):
         return _fault(BucketMissing, f"there is no bucket {request.bucket}")
     if reply.status == 404:
@@ -244,7 +245,7 @@ def _denied(reply: Reply, request: Request) -> Fault | None:
         )
     if reply.status in (401, 403) or reply.code in _FORBIDDEN:
         hint = None
-        if request.action in ("get", "head"):
+        if request.action in ("get", "head", "copy"):
             hint = "without s3:ListBucket, S3 says the same of an object that does not exist"
         detail = f": {_said(reply)}" if _said(reply) else ""
         return _fault(

@@ -10,7 +10,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starling_py.connection import Connection, Cursor, connect
+    from starling_py.connection import Connection, connect
+    from starling_py.cursor import Cursor
+    from starling_py.dbapi import (
+        BINARY,
+        DATETIME,
+        NUMBER,
+        ROWID,
+        STRING,
+        Binary,
+        Date,
+        DateFromTicks,
+        Time,
+        TimeFromTicks,
+        Timestamp,
+        TimestampFromTicks,
+        apilevel,
+        paramstyle,
+        threadsafety,
+    )
     from starling_py.errors import (
         DatabaseError,
         DataError,
@@ -32,10 +50,18 @@ if TYPE_CHECKING:
     from starling_py.shuffle.s3_options import S3Options
 
 __all__ = [
+    "BINARY",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
+    "Binary",
     "Connection",
     "Cursor",
     "DataError",
     "DatabaseError",
+    "Date",
+    "DateFromTicks",
     "Error",
     "IntegrityError",
     "InterfaceError",
@@ -49,6 +75,10 @@ __all__ = [
     "StarlingError",
     "StoreError",
     "TaskError",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
     "UsageError",
     "Warning",
     "__version__",
@@ -58,16 +88,15 @@ __all__ = [
     "threadsafety",
 ]
 
-apilevel = "2.0"
-"""PEP 249."""
-threadsafety = 2
-"""Threads may share the module and connections."""
-paramstyle = "qmark"
-"""Statements take no parameters yet."""
-
+_DBAPI = (
+    *("BINARY", "DATETIME", "NUMBER", "ROWID", "STRING"),
+    *("Binary", "Date", "DateFromTicks", "Time", "TimeFromTicks", "Timestamp"),
+    *("TimestampFromTicks", "apilevel", "paramstyle", "threadsafety"),
+)
 _HOMES = {
+    **dict.fromkeys(_DBAPI, "starling_py.dbapi"),
     "Connection": "starling_py.connection",
-    "Cursor": "starling_py.connection",
+    "Cursor": "starling_py.cursor",
     "RequestCounts": "starling_py.shuffle.meter",
     "S3Options": "starling_py.shuffle.s3_options",
     "connect": "starling_py.connection",

@@ -52,6 +52,7 @@ class Config:
     target: Target = "local"
     function: str = FUNCTION
     stage_workers: int | None = None
+    dialect: str = "duckdb"
     prices: Prices = field(default_factory=Prices)
 
 
@@ -68,6 +69,7 @@ def resolve(
     function: str | None = None,
     stage_workers: int | None = None,
     prices: Prices | str | os.PathLike[str] | None = None,
+    dialect: str = "duckdb",
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -75,6 +77,8 @@ def resolve(
     ------
     UsageError
         For a number that is out of range, an unknown isolation or a size that is none.
+    Unsupported
+        For an unknown dialect.
     """
     for name, number, most in (
         ("tasks", tasks, MOST_TASKS),
@@ -106,6 +110,7 @@ def resolve(
     if function is not None and target != "lambda":
         raise UsageError("a function is for the target 'lambda'")
     from starling_py.coordinator.machine import available_cores
+    from starling_py.planner.dialects import check_dialect
 
     cores = available_cores()
     return Config(
@@ -121,6 +126,7 @@ def resolve(
         function=function or FUNCTION,
         stage_workers=stage_workers,
         prices=prices if isinstance(prices, Prices) else load_prices(prices),
+        dialect=check_dialect(dialect),
     )
 
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starling_py.access import S3Access
+from starling_py.cancelling import in_thread
 from starling_py.catalog.catalog import FileCatalog
 from starling_py.catalog.errors import UsageError
 from starling_py.config import Config, resolve
+from starling_py.cursor import Cursor
 from starling_py.session import QueryRun, Session, TableInfo
+from starling_py.shuffle import dbapi
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
-    import pyarrow as pa
-
+    from starling_py.coordinator.scratch import Scratch
     from starling_py.events import Listener
     from starling_py.operators.plan import StagePlan
+    from starling_py.planner.parameters import Parameters
     from starling_py.prices import Prices
-    from starling_py.results import Result
     from starling_py.shuffle.s3_options import S3Options
 
 __all__ = ["Connection", "Cursor", "QueryRun", "TableInfo", "connect"]
@@ -30,7 +32,7 @@ __all__ = ["Connection", "Cursor", "QueryRun", "TableInfo", "connect"]
 def connect(
     data: str | os.PathLike[str] | None = None,
     *,
-    tables: Mapping[str, str] | None = None,
+    tables: Mapping[str, object] | None = None,
     tasks: int | None = None,
     workers: int | None = None,
     isolation: str = "thread",
@@ -42,6 +44,7 @@ def connect(
     function: str | None = None,
     stage_workers: int | None = None,
     prices: Prices | str | os.PathLike[str] | None = None,
+    dialect: str = "duckdb",
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
@@ -53,7 +56,8 @@ def connect(
         A folder, or a prefix on S3 (``s3://bucket/prefix``), of which every sub-folder and
         Parquet file is a table.
     tables
-        More tables: a pattern, folder or file by name, here or on S3.
+        More tables by name: a pattern, folder or file, here or on S3; or a pandas or Polars
+        ``DataFrame`` or any Arrow data, as it is at this moment.
     tasks
         How many tasks each stage has that can have several; by default the planner decides.
     workers
@@ -80,6 +84,8 @@ def connect(
     prices
         What requests and seconds cost, or a TOML or JSON file that says so; by default what the
         environment variable STARLING_PRICES names, or what is built in.
+    dialect
+        That of the statements: ``"trino"``, ``"spark"``, ``"snowflake"`` …
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -89,6 +95,8 @@ def connect(
     ------
     UsageError
         For an argument that is wrong, such as a folder that does not exist.
+    Unsupported
+        For an unknown dialect.
     """
     config = resolve(
         tasks,
@@ -102,10 +110,40 @@ def connect(
         function=function,
         stage_workers=stage_workers,
         prices=prices,
+        dialect=dialect,
     )
     access = S3Access(s3)
-    catalog = FileCatalog(data, tables, buckets=lambda: access.buckets)
-    return Connection(catalog, config, listeners, access)
+    patterns, scratch_folder = _tables(tables or {}, config)
+    try:
+        catalog = FileCatalog(data, patterns, buckets=lambda: access.buckets)
+    except BaseException:
+        if scratch_folder is not None:
+            scratch_folder.close()
+        raise
+    return Connection(catalog, config, listeners, access, scratch_folder)
+
+
+def _tables(tables: Mapping[str, object], config: Config) -> tuple[dict[str, str], Scratch | None]:
+    """Return the pattern of each table, and what holds those that were given as objects."""
+    patterns = {n: os.fspath(t) for n, t in tables.items() if isinstance(t, str | os.PathLike)}
+    objects = {name: given for name, given in tables.items() if name not in patterns}
+    if not objects:
+        return patterns, None
+    if config.target != "local":
+        raise UsageError(
+            f"the table {next(iter(objects))} is an object of this process",
+            hint="functions read tables on S3 only: write it there",
+        )
+    from starling_py.coordinator.scratch import Scratch
+    from starling_py.objects import write_objects
+
+    scratch = Scratch()
+    try:
+        written = write_objects(objects, scratch.path)
+    except BaseException:
+        scratch.close()
+        raise
+    return {name: patterns.get(name) or written[name] for name in tables}, scratch
 
 
 class Connection:
@@ -115,14 +153,27 @@ class Connection:
     is closed or forgotten, or the interpreter ends.
     """
 
+    Warning = dbapi.Warning
+    Error = dbapi.Error
+    InterfaceError = dbapi.InterfaceError
+    DatabaseError = dbapi.DatabaseError
+    DataError = dbapi.DataError
+    OperationalError = dbapi.OperationalError
+    IntegrityError = dbapi.IntegrityError
+    InternalError = dbapi.InternalError
+    ProgrammingError = dbapi.ProgrammingError
+    NotSupportedError = dbapi.NotSupportedError
+
     def __init__(
         self,
         catalog: FileCatalog,
         config: Config,
         listeners: Iterable[Listener] = (),
         access: S3Access | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
-        self._session = Session(catalog, config, tuple(listeners), access or S3Access())
+        access = access or S3Access()
+        self._session = Session(catalog, config, tuple(listeners), access, scratch)
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, self._session.close)
 
@@ -141,143 +192,52 @@ class Connection:
         self._cursors.add(cursor)
         return cursor
 
-    def execute(self, sql: str) -> Cursor:
+    def execute(
+        self, sql: str, parameters: Parameters | None = None, *, dialect: str | None = None
+    ) -> Cursor:
         """Run a statement in a new cursor and return the cursor."""
-        return self.cursor().execute(sql)
+        return self.cursor().execute(sql, parameters, dialect=dialect)
 
-    def explain(self, sql: str) -> StagePlan:
+    def executemany(self, sql: str, parameters: Iterable[Parameters]) -> Cursor:
+        """Run a statement once for each set of parameters in a new cursor, and return that."""
+        return self.cursor().executemany(sql, parameters)
+
+    async def aexecute(self, sql: str, parameters: Parameters | None = None) -> Cursor:
+        """Run a statement in a new cursor while the event loop goes on.
+
+        When the waiting task is cancelled, so is the query.
+        """
+        cursor = self.cursor()
+        return await in_thread(lambda: cursor.execute(sql, parameters), cursor.cancel)
+
+    def explain(
+        self, sql: str, parameters: Parameters | None = None, *, dialect: str | None = None
+    ) -> StagePlan:
         """Return the plan of a statement, without running it."""
         from starling_py.statements import plan_statement
 
-        return plan_statement(self._session, sql, self._session.read(sql))
+        given = () if parameters is None else parameters
+        return plan_statement(self._session, sql, self._session.read(sql, given, dialect))
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""
         return self._session.tables()
 
     def commit(self) -> None:
-        """Do nothing: tables are read only. PEP 249 asks for it."""
+        """Do nothing: there are no transactions, each statement stands for itself."""
         self._session.check_open()
 
     def rollback(self) -> None:
-        """Do nothing: tables are read only. PEP 249 asks for it."""
+        """Do nothing: there are no transactions, and what a statement wrote stays written."""
         self._session.check_open()
 
     def close(self) -> None:
-        """End the workers and let go of all answers. A second call does nothing."""
+        """Stop what runs, end the workers and let go of all answers. A second call does nothing."""
         for cursor in list(self._cursors):
             cursor.close()
         self._finalizer()
 
     def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class Cursor:
-    """The answer of one statement at a time. Threads must not share it."""
-
-    arraysize = 1
-
-    def __init__(self, connection: Connection, session: Session) -> None:
-        # A connection lives as long as a cursor of it: connect(…).execute(…).fetchall() works.
-        self._connection = connection
-        self._session = session
-        self._result: Result | None = None
-        self._run: QueryRun | None = None
-        self._closed = False
-
-    @property
-    def connection(self) -> Connection:
-        """The connection that the cursor is of."""
-        return self._connection
-
-    def execute(self, sql: str) -> Cursor:
-        """Run a statement to its end and return the cursor, which holds the answer.
-
-        Raises
-        ------
-        StarlingError
-            When there is no answer. The cursor's earlier answer is gone in any case.
-        """
-        if self._closed:
-            raise UsageError("the cursor is closed")
-        self._drop()
-        self._result, self._run = self._session.run(sql)
-        return self
-
-    @property
-    def description(self) -> list[tuple[str, str, None, None, None, None, None]] | None:
-        """Name and DuckDB type of each column in the form of PEP 249, or ``None``."""
-        if self._result is None:
-            return None
-        return [(c.name, c.type, None, None, None, None, None) for c in self._result.columns]
-
-    @property
-    def rowcount(self) -> int:
-        """The number of rows of the answer, or -1."""
-        return -1 if self._result is None else self._result.rows
-
-    @property
-    def run(self) -> QueryRun:
-        """What the query took."""
-        if self._run is None:
-            raise UsageError("no query has run")
-        return self._run
-
-    @property
-    def result(self) -> Result:
-        """The answer itself."""
-        if self._result is None:
-            raise UsageError("the cursor is closed" if self._closed else "no query has run")
-        return self._result
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        """Return the next row as DuckDB's Python values, or ``None`` after the last."""
-        rows = self.result.fetch(1)
-        return rows[0] if rows else None
-
-    def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
-        """Return the next ``size`` rows, by default ``arraysize``."""
-        return self.result.fetch(self.arraysize if size is None else size)
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """Return all rows that are left."""
-        return self.result.fetch()
-
-    def arrow(self) -> pa.Table:
-        """Return the whole answer as an Arrow table, whatever was fetched before."""
-        return self.result.arrow()
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        while (row := self.fetchone()) is not None:
-            yield row
-
-    def setinputsizes(self, sizes: object) -> None:
-        """Do nothing. PEP 249 asks for it."""
-
-    def setoutputsize(self, size: int, column: int | None = None) -> None:
-        """Do nothing. PEP 249 asks for it."""
-
-    def close(self) -> None:
-        """Let go of the answer. A second call does nothing."""
-        self._closed = True
-        self._drop()
-
-    def _drop(self) -> None:
-        if self._result is not None:
-            self._result.close()
-        self._result = None
-        self._run = None
-
-    def __enter__(self) -> Cursor:
         return self
 
     def __exit__(

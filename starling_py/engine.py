@@ -8,10 +8,12 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from starling_py.access import S3Access
+from starling_py.cancelling import Cancellation
 from starling_py.coordinator.driver import Driver
 from starling_py.coordinator.machine import available_cores, default_memory
 from starling_py.coordinator.scratch import Scratch, sweep
@@ -24,6 +26,7 @@ from starling_py.invokers.threads import ThreadInvoker
 from starling_py.operators.errors import Cancelled, TaskError, TaskTimedOut
 from starling_py.shuffle.locations import LocalLocation, encode_path, open_location
 from starling_py.shuffle.memory import MemoryStore
+from starling_py.shuffle.rows import whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from starling_py.shuffle.locations import S3Location
     from starling_py.shuffle.meter import RequestCounts
     from starling_py.shuffle.objects import ObjectStore
+    from starling_py.shuffle.rows import Rows
 
 __all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult", "run_result"]
 
@@ -132,11 +136,21 @@ class RunMetrics:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The answer with columns c0, c1 …; the reports are in the order of stages and tasks."""
+    """The answer piece by piece, columns c0, c1 …; reports in the order of stages and tasks."""
 
-    table: pa.Table
+    rows: tuple[Rows, ...]
     metrics: RunMetrics
     reports: tuple[TaskReport, ...]
+
+    @property
+    def count(self) -> int:
+        """How many rows the answer has."""
+        return sum(piece.rows for piece in self.rows)
+
+    @property
+    def table(self) -> pa.Table:
+        """The whole answer."""
+        return whole(self.rows)
 
 
 class Engine:
@@ -160,7 +174,12 @@ class Engine:
     def options(self) -> EngineOptions:
         return self._options
 
-    def run(self, plan: StagePlan, listeners: Iterable[Listener] = ()) -> RunResult:
+    def run(
+        self,
+        plan: StagePlan,
+        listeners: Iterable[Listener] = (),
+        cancellation: Cancellation | None = None,
+    ) -> RunResult:
         """Run a plan and return its answer.
 
         Whatever happens, no task of the plan runs on, and none of its objects is left, when
@@ -170,13 +189,15 @@ class Engine:
         ----------
         listeners
             Are told of this run only, in a thread of the engine.
+        cancellation
+            Lets other threads end the run.
 
         Raises
         ------
         StarlingError
             If there is no answer.
         """
-        return self._parts.run(plan, self._events.plus(listeners))
+        return self._parts.run(plan, self._events.plus(listeners), cancellation or Cancellation())
 
     def close(self) -> None:
         """End all workers and remove all scratch data. A closed engine runs nothing more."""
@@ -202,7 +223,7 @@ class _Parts:
         self._loop: _LoopThread | None = None
         self._drivers: set[Driver] = set()
 
-    def run(self, plan: StagePlan, events: Events) -> RunResult:
+    def run(self, plan: StagePlan, events: Events, cancellation: Cancellation) -> RunResult:
         invoker, loop = self._started()
         driver = Driver(
             plan,
@@ -214,11 +235,13 @@ class _Parts:
             transport=self._options.transport,
             divides=self._options.function is not None,
             stage_slots=self._options.stage_workers,
+            folder=self._scratch.path if self._scratch is not None else None,
         )
         running: Future[tuple[Answer, float]] | None = None
         try:
-            running = loop.submit(self._drive(driver))
-            answer, seconds = self._wait(running)
+            with cancellation.stopped_by(lambda: loop.call(driver.cancel)):
+                running = loop.submit(self._drive(driver))
+                answer, seconds = self._wait(running)
         except BaseException:
             if running is not None and not running.done():
                 # Ctrl-C: the caller goes on only when nothing of the query is left.
@@ -306,8 +329,9 @@ class _LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def call(self, work: Callable[[], object]) -> None:
-        """Call a function in the loop, some time soon."""
-        self._loop.call_soon_threadsafe(work)
+        """Call a function in the loop, some time soon, unless that has ended."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(work)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -358,7 +382,7 @@ def run_result(plan: StagePlan, answer: Answer, seconds: float) -> RunResult:
     for report in reports:
         peaks[report.worker] = max(report.metrics.peak_rss, peaks.get(report.worker, 0))
     return RunResult(
-        answer.table,
+        answer.rows,
         RunMetrics(
             stages=len(plan.stages),
             tasks=len(reports),

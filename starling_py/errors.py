@@ -4,7 +4,8 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
 
     StarlingError  (Error)
     ├── UsageError               a bad option, folder or use   (ProgrammingError)
-    ├── DataError                the files of a table          (DatabaseError)
+    │   └── Closed               used after its end            (InterfaceError)
+    ├── TableError               the files of a table          (DataError)
     │   ├── NoFiles              a path or pattern that matches no file
     │   ├── EmptyTable           a table's folder without Parquet files
     │   ├── IncompleteTable      a table that is being written, or was damaged
@@ -22,15 +23,16 @@ Catch :class:`StarlingError` for all of them, or the PEP 249 class in brackets::
     │   ├── UnknownTable         with the nearest name
     │   ├── UnknownColumn        with the candidates
     │   ├── BindError            anything else that DuckDB's binder says
+    │   ├── ParameterError       values that do not fit the statement's parameters
     │   ├── TableExists          a new table of a name that is taken
     │   └── Unsupported          refused by name               (NotSupportedError)
     ├── TaskError                the run                       (OperationalError)
-    │   ├── TaskFailed           the statement failed on its data
+    │   ├── TaskFailed           the statement failed on its data (DataError)
     │   ├── WorkerDied
     │   ├── TaskTimedOut
     │   ├── OutOfMemory
     │   ├── FileChanged          a file is not the one that was planned for
-    │   ├── BadParquet           a file's pages cannot be read
+    │   ├── BadParquet           a file's pages cannot be read (DataError)
     │   └── Cancelled
     ├── FunctionError            a function on AWS Lambda      (OperationalError)
     │   ├── FunctionMissing      no function of this name in this region
@@ -77,7 +79,7 @@ from __future__ import annotations
 from starling_py.catalog.errors import (
     AccessDenied,
     AmbiguousTable,
-    DataError,
+    Closed,
     EmptyTable,
     EncryptedFile,
     HiveMismatch,
@@ -86,6 +88,7 @@ from starling_py.catalog.errors import (
     NotParquet,
     OutputError,
     SchemaMismatch,
+    TableError,
     TruncatedFile,
     UnreadableFile,
     UsageError,
@@ -118,6 +121,7 @@ from starling_py.operators.errors import (
 )
 from starling_py.planner.errors import (
     BindError,
+    ParameterError,
     SqlError,
     SqlSyntaxError,
     TableExists,
@@ -127,6 +131,7 @@ from starling_py.planner.errors import (
 )
 from starling_py.shuffle.dbapi import (
     DatabaseError,
+    DataError,
     Error,
     IntegrityError,
     InterfaceError,
@@ -177,6 +182,7 @@ __all__ = [
     "BundleTooLarge",
     "Cancelled",
     "ClockSkew",
+    "Closed",
     "CoordinatorLost",
     "CorruptObject",
     "CredentialsExpired",
@@ -216,6 +222,7 @@ __all__ = [
     "Origin",
     "OutOfMemory",
     "OutputError",
+    "ParameterError",
     "ProgrammingError",
     "QueryRunning",
     "QueryUnknown",
@@ -229,6 +236,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
+    "TableError",
     "TableExists",
     "TaskError",
     "TaskFailed",

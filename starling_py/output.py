@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -38,10 +38,10 @@ _COPIED = {
 _ARROW = ".arrow"
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, suffix: str | None = None) -> None:
     """Raise ``UsageError`` unless :func:`save` can write to ``path``: known before a query runs."""
     known = [*_COPIED, _ARROW]
-    if path.suffix.lower() not in known:
+    if (suffix or path.suffix.lower()) not in known:
         raise UsageError(
             f"the name of the output file {path} ends in none of {', '.join(known)}",
         )
@@ -53,8 +53,13 @@ def check_target(path: Path) -> None:
         raise UsageError(f"cannot write to the folder {path.parent}: permission denied")
 
 
-def save(result: Result, path: Path) -> None:
+def save(result: Result, path: Path, suffix: str | None = None) -> None:
     """Write an answer to a file in the format of its suffix. The file is there whole or not at all.
+
+    Parameters
+    ----------
+    suffix
+        Stands for the format, whatever the path ends in.
 
     Raises
     ------
@@ -63,8 +68,8 @@ def save(result: Result, path: Path) -> None:
     OutputError
         When the file cannot be written.
     """
-    check_target(path)
-    suffix = path.suffix.lower()
+    check_target(path, suffix)
+    suffix = suffix or path.suffix.lower()
     # Beside the target: a rename is atomic within one file system only.
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -120,9 +125,9 @@ def _escaped(text: str) -> str:
 def _write_arrow(result: Result, path: Path) -> None:
     import pyarrow as pa
 
-    table = result.arrow()
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, result.schema) as writer:
+        for batch in result.reader():
+            writer.write_batch(batch)
 
 
 def _why_not(error: Exception, path: Path, shown: Path | None) -> str:
@@ -141,7 +146,7 @@ def _copy(result: Result, path: Path, options: str, shown: Path | None = None) -
     """Write an answer to ``path``, which an error calls ``shown``."""
     import duckdb
 
-    with closing(result.session()) as session:
+    with result.session() as session:
         statement = f"COPY ({result.select()}) TO {literal(str(path))} ({options})"
         try:
             with told():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import uuid
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from starling_py.catalog.errors import UsageError
+from starling_py.cancelling import Cancellation
+from starling_py.catalog.errors import Closed, UsageError
 from starling_py.config import MOST_TASKS
 from starling_py.interruption import told
 from starling_py.leftovers import check_bucket, new_query_id, scratch_location
@@ -23,22 +25,23 @@ from starling_py.worker.size import function_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import pyarrow as pa
-
     from starling_py.access import S3Access
     from starling_py.catalog.catalog import FileCatalog
     from starling_py.config import Config
+    from starling_py.coordinator.scratch import Scratch
     from starling_py.engine import Engine, RunResult
     from starling_py.events import Listener
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.operators.plan import ResultColumn, StagePlan
     from starling_py.operators.task import SinkColumn, TaskReport
     from starling_py.planner.copying import Copy, Query
+    from starling_py.planner.parameters import Parameters
     from starling_py.planner.plan import Planner
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import TableColumn
     from starling_py.prices import RunPrice
     from starling_py.shuffle.meter import RequestCounts
+    from starling_py.shuffle.rows import Rows
 
 __all__ = [
     "FUNCTION_ATTEMPTS",
@@ -55,6 +58,8 @@ SECONDS = 86_400.0
 _ATTEMPTS = 2
 FUNCTION_ATTEMPTS = 4
 """Functions are lost more often than workers of this machine."""
+_CANCELLATION: ContextVar[Cancellation | None] = ContextVar("cancellation", default=None)
+"""What may end the statement that this thread runs."""
 _FINER = 3
 """So often a query that runs out of memory in functions is planned again with twice the tasks."""
 
@@ -111,10 +116,12 @@ class Session:
         config: Config,
         listeners: tuple[Listener, ...],
         access: S3Access,
+        scratch: Scratch | None = None,
     ) -> None:
         self.catalog = catalog
         self.config = config
         self._access = access
+        self._scratch = scratch
         self._listeners = listeners
         self._results = Results(config.cores if config.target == "lambda" else config.workers)
         self._function: FunctionClient | None = None
@@ -131,7 +138,7 @@ class Session:
 
     def check_open(self) -> None:
         if self._closed:
-            raise UsageError("the connection is closed")
+            raise Closed("the connection is closed")
 
     def tables(self) -> tuple[TableInfo, ...]:
         self.check_open()
@@ -155,11 +162,15 @@ class Session:
             return TableInfo(name, error=UsageError("the table vanished"))
         return TableInfo(table.name, table.columns, len(table.files), table.rows, table.bytes)
 
-    def read(self, sql: str) -> Statement:
-        """Return which kind of statement a text is."""
+    def read(self, sql: str, parameters: Parameters = (), dialect: str | None = None) -> Statement:
+        """Return which kind of statement a text is, with the values of its parameters.
+
+        It is in the connection's dialect unless another is named.
+        """
         with _hinted(), self._planning, told():
             _check_text(sql)
-            return self._planned_by().read(sql)
+            planner = self._planned_by()
+            return planner.read(sql, dialect or self.config.dialect, parameters=parameters)
 
     def plan(self, sql: str, part: Query | None = None) -> StagePlan:
         """Return the plan of a query, which is ``part`` of a statement or all of it."""
@@ -218,6 +229,7 @@ class Session:
             remote_shuffle=config.scratch is not None,
             prices=config.prices,
             function=self._function_size(),
+            dialect=config.dialect,
         )
         if finer:
             # Nor is a guess at the number of groups a reason any more to have one task merge them.
@@ -289,12 +301,35 @@ class Session:
             return "there are no tables: name a folder of them, or a file as FROM 'path.parquet'"
         return f"the folder {self.catalog.folder} holds no tables"
 
-    def run(self, sql: str) -> tuple[Result, QueryRun]:
-        """Run a statement of any kind."""
+    def run(
+        self,
+        sql: str,
+        parameters: Parameters = (),
+        cancellation: Cancellation | None = None,
+        dialect: str | None = None,
+    ) -> tuple[Result, QueryRun]:
+        """Run a statement of any kind.
+
+        Parameters
+        ----------
+        cancellation
+            Lets other threads end it.
+        dialect
+            That of the statement, if it is not the connection's.
+        """
+        token = _CANCELLATION.set(cancellation or Cancellation())
+        try:
+            return self._run(sql, parameters, dialect)
+        finally:
+            _CANCELLATION.reset(token)
+
+    def _run(
+        self, sql: str, parameters: Parameters, dialect: str | None
+    ) -> tuple[Result, QueryRun]:
         from starling_py.planner.copying import Query
 
         with metered() as planning:
-            statement = self.read(sql)
+            statement = self.read(sql, parameters, dialect)
             if isinstance(statement, Query):
                 plan = self.plan(sql, statement)
         if not isinstance(statement, Query):
@@ -315,20 +350,23 @@ class Session:
                 plan = finer
                 plans.append(plan)
                 asked += planning.snapshot()
-        run = summary(plan, ran, ran.table.num_rows, asked, self.pricing, len(plans) - 1)
-        return self.opened(plan, ran.table, run)
+        run = summary(plan, ran, ran.count, asked, self.pricing, len(plans) - 1)
+        return self.opened(plan, ran.rows, run)
 
     def run_plan(self, plan: StagePlan, planning: RequestCounts) -> tuple[Result, QueryRun]:
         """Run a plan, and return its answer. ``planning`` is what planning asked of stores."""
         ran = self.ran(plan)
-        run = summary(plan, ran, ran.table.num_rows, planning, self.pricing)
-        return self.opened(plan, ran.table, run)
+        run = summary(plan, ran, ran.count, planning, self.pricing)
+        return self.opened(plan, ran.rows, run)
 
-    def opened(self, plan: StagePlan, table: pa.Table, run: QueryRun) -> tuple[Result, QueryRun]:
+    def opened(
+        self, plan: StagePlan, rows: Sequence[Rows], run: QueryRun
+    ) -> tuple[Result, QueryRun]:
         """Return an answer with columns c0, c1 … as a result."""
         with self._lock:
             self.check_open()
-            return self._results.open(table, plan.result, plan.settings), run
+            result = self._results.open(rows, plan.result, plan.settings, _CANCELLATION.get())
+        return result, run
 
     def ran(self, plan: StagePlan) -> RunResult:
         """Return what the engine makes of a plan."""
@@ -338,7 +376,7 @@ class Session:
                 self._engine = self._start()
             engine = self._engine
         with _hinted():
-            return engine.run(plan)
+            return engine.run(plan, cancellation=_CANCELLATION.get())
 
     def _finer(
         self, sql: str, part: Query, plans: Sequence[StagePlan], failed: int | None
@@ -397,6 +435,8 @@ class Session:
         if self._function is not None:
             steps.append(self._function.close)
         steps.append(self._access.close)
+        if self._scratch is not None:
+            steps.append(self._scratch.close)
         for step in steps:
             step()
 

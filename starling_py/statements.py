@@ -21,6 +21,7 @@ from starling_py.planner.statements import (
 from starling_py.prices import price_run
 from starling_py.session import QueryRun, new_id, summary
 from starling_py.shuffle.meter import RequestCounts, metered
+from starling_py.shuffle.rows import Rows
 from starling_py.writing.run import copy_plan, copy_to, create_as, drop, table_plan
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _counted(
     asked = run.requests + meter.snapshot()
     price = price_run(plan, outcome.ran.metrics.attempts, asked, session.pricing)
     run = replace(run, requests=asked, price=price)
-    return session.opened(plan, _table(columns, [row]), run)
+    return session.opened(plan, [Rows.of(_table(columns, [row]))], run)
 
 
 def _result(columns: Sequence[tuple[str, str]]) -> tuple[ResultColumn, ...]:
@@ -199,4 +200,4 @@ def _answer(
         reports=(),
         price=price_run(plan, (), requests, session.pricing),
     )
-    return session.opened(plan, _table(columns, rows), run)
+    return session.opened(plan, [Rows.of(_table(columns, rows))], run)

@@ -164,7 +164,7 @@ def _function(serialized: Serialized, row: Sequence[Expression]) -> Expression:
             for member, argument in zip(members, arguments, strict=True)
         )
         return Call(name, named, type_, "named")
-    if name in ("row", "struct_insert", "struct_update", "struct_concat", "union_value"):
+    if name in ("struct_insert", "struct_update", "struct_concat", "union_value"):
         raise CannotDistribute(f"function {name}")
     return Call(identifier(name), tuple(map(_typed, arguments)), type_)
 

@@ -58,7 +58,8 @@ def _grouped(
         moved = moves.hashed(below, node.keys) if apart else moves.whole(below)
         return moved.over(replace(node, input=moved.node))
     known = [p for p in parts if p is not None]
-    partial = Group(below.node, node.keys, tuple(a for p in known for a in p.partial))
+    early = tuple(a for p in known for a in p.partial)
+    partial = Group(below.node, node.keys, early, partial=True)
     producer = below.over(partial)
     apart = hashable and after > context.few_groups
     moved = moves.hashed(producer, node.keys) if apart else moves.whole(producer)

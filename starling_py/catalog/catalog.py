@@ -151,7 +151,7 @@ class FileCatalog:
 
         Raises
         ------
-        DataError
+        TableError
             When there is such a table and it cannot be read.
         """
         with self._lock:
@@ -174,7 +174,7 @@ class FileCatalog:
 
         Raises
         ------
-        DataError
+        TableError
             When no file matches or the files cannot be read as one table.
         Unsupported
             For an option that the catalog does not know.

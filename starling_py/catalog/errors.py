@@ -4,8 +4,9 @@
 
     StarlingError
     ├── UsageError               a bad option, folder or use
+    │   └── Closed               a connection or cursor was used after its end
     ├── OutputError              an answer cannot be written
-    └── DataError                also PEP 249's
+    └── TableError               the files of a table
         ├── NoFiles              a pattern or a path that matches no file
         ├── EmptyTable           a table's folder without Parquet files
         ├── IncompleteTable      a table that is being written, or was damaged
@@ -21,13 +22,18 @@
 
 from __future__ import annotations
 
-from starling_py.shuffle.dbapi import DatabaseError, OperationalError, ProgrammingError
+from starling_py.shuffle.dbapi import (
+    DataError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 from starling_py.shuffle.errors import StarlingError
 
 __all__ = [
     "AccessDenied",
     "AmbiguousTable",
-    "DataError",
+    "Closed",
     "EmptyTable",
     "EncryptedFile",
     "HiveMismatch",
@@ -36,6 +42,7 @@ __all__ = [
     "NotParquet",
     "OutputError",
     "SchemaMismatch",
+    "TableError",
     "TruncatedFile",
     "UnreadableFile",
     "UsageError",
@@ -48,49 +55,55 @@ class UsageError(StarlingError, ProgrammingError):
     code = "USAGE"
 
 
+class Closed(UsageError, InterfaceError):
+    """A connection, a cursor or an answer was used after it had been closed."""
+
+    code = "CLOSED"
+
+
 class OutputError(StarlingError, OperationalError):
     """An answer cannot be written where it was asked for."""
 
     code = "OUTPUT"
 
 
-class DataError(StarlingError, DatabaseError):
+class TableError(StarlingError, DataError):
     """The files of a table cannot be read as one."""
 
     code = "DATA"
 
 
-class NoFiles(DataError):
+class NoFiles(TableError):
     """No file matches a path or a pattern."""
 
     code = "NO_FILES"
 
 
-class EmptyTable(DataError):
+class EmptyTable(TableError):
     """The folder of a table holds no Parquet file."""
 
     code = "EMPTY_TABLE"
 
 
-class IncompleteTable(DataError):
+class IncompleteTable(TableError):
     """A table of CREATE TABLE … AS lacks files: it is being written or dropped, or damaged."""
 
     code = "INCOMPLETE_TABLE"
 
 
-class AmbiguousTable(DataError):
+class AmbiguousTable(TableError):
     """Two files or folders claim the same table name."""
 
     code = "AMBIGUOUS_TABLE"
 
 
-class AccessDenied(DataError):
+class AccessDenied(TableError):
     """The operating system refuses to open a file or a folder."""
 
     code = "ACCESS_DENIED"
 
 
-class UnreadableFile(DataError):
+class UnreadableFile(TableError):
     """A file's footer cannot be read."""
 
     code = "UNREADABLE_FILE"
@@ -114,13 +127,13 @@ class EncryptedFile(UnreadableFile):
     code = "ENCRYPTED_FILE"
 
 
-class SchemaMismatch(DataError):
+class SchemaMismatch(TableError):
     """Files of one table differ in their columns or types."""
 
     code = "SCHEMA_MISMATCH"
 
 
-class HiveMismatch(DataError):
+class HiveMismatch(TableError):
     """Files of one table differ in the keys of their ``key=value`` folders."""
 
     code = "HIVE_MISMATCH"

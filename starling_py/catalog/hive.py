@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from starling_py.catalog.errors import DataError
+from starling_py.catalog.errors import TableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,4 +53,4 @@ def value_text(raw: str, type_: str) -> str | None:
     try:
         return unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"the folder value {raw} does not decode to valid UTF-8") from error
+        raise TableError(f"the folder value {raw} does not decode to valid UTF-8") from error

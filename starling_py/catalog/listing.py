@@ -6,7 +6,7 @@ import heapq
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from starling_py.catalog.errors import AccessDenied, DataError, NoFiles
+from starling_py.catalog.errors import AccessDenied, NoFiles, TableError
 
 if TYPE_CHECKING:
     from starling_py.catalog.probe import Probe
@@ -113,7 +113,7 @@ def _entries(folder: str) -> tuple[tuple[int, int], list[str], list[str]]:
     except PermissionError as error:
         raise AccessDenied(f"cannot list the folder {folder}: permission denied") from error
     except OSError as error:
-        raise DataError(f"cannot list the folder {folder}: {error.strerror}") from error
+        raise TableError(f"cannot list the folder {folder}: {error.strerror}") from error
     return (here.st_dev, here.st_ino), files, folders
 
 
@@ -165,7 +165,7 @@ def listed_file(path: str, shown: str, inner: str) -> Listed:
     except PermissionError as error:
         raise AccessDenied(f"cannot read {shown}: permission denied") from error
     except OSError as error:
-        raise DataError(f"cannot read {shown}: {error.strerror}") from error
+        raise TableError(f"cannot read {shown}: {error.strerror}") from error
     absolute = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links
     return Listed(absolute, shown, inner, found.st_size, found.st_mtime_ns)
 

@@ -6,13 +6,14 @@ query where Parquet has none for them. Files that it does not name are none of t
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from starling_py.catalog.errors import DataError, IncompleteTable, NoFiles
+from starling_py.catalog.errors import AccessDenied, IncompleteTable, NoFiles, TableError
 from starling_py.catalog.hive import fold
 from starling_py.catalog.listing import Listed, listed_file
 
@@ -80,17 +81,17 @@ def decoded(data: bytes, place: str) -> Manifest:
 
     Raises
     ------
-    DataError
+    TableError
         If it is none, or one of a later version.
     """
     try:
         found = msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:
-        raise DataError(f"{place}/{MANIFEST} is not a list of a table's files: {error}") from None
+        raise TableError(f"{place}/{MANIFEST} is not a list of a table's files: {error}") from None
     if any("/" in file.name for file in found.files):
-        raise DataError(f"{place}/{MANIFEST} names files of other folders")
+        raise TableError(f"{place}/{MANIFEST} names files of other folders")
     if found.version != _VERSION:
-        raise DataError(
+        raise TableError(
             f"{place}/{MANIFEST} is of version {found.version}", hint="a later version wrote it"
         )
     return found
@@ -105,8 +106,12 @@ def files_of_manifest(folder: str, shown: str, table: str) -> Found | None:
         data = Path(folder, MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        if not os.access(folder, os.R_OK | os.X_OK):
+            return None  # whoever lists the folder says so
+        raise AccessDenied(f"cannot read {shown}/{MANIFEST}: permission denied") from error
     except OSError as error:
-        raise DataError(f"cannot read {shown}/{MANIFEST}: {error.strerror}") from error
+        raise TableError(f"cannot read {shown}/{MANIFEST}: {error.strerror}") from error
     manifest = decoded(data, shown)
     files = {}
     for file in manifest.files:

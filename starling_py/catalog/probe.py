@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from starling_py.catalog.errors import DataError
+from starling_py.catalog.errors import TableError
 from starling_py.operators.quoting import literal, parquet_path
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class Probe:
             try:
                 return list(self._connection.execute(sql, list(values)).fetchall())
             except UnicodeEncodeError as error:
-                raise DataError("a file's name is not valid UTF-8") from error
+                raise TableError("a file's name is not valid UTF-8") from error
             except duckdb.Error as error:
-                raise DataError(str(error).splitlines()[0]) from error
+                raise TableError(str(error).splitlines()[0]) from error
 
     def close(self) -> None:
         """Close the instance; a later question opens it again."""

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from starling_py.catalog.errors import DataError, HiveMismatch, SchemaMismatch
+from starling_py.catalog.errors import HiveMismatch, SchemaMismatch, TableError
 from starling_py.catalog.hive import common_keys, fold, folder_keys, value_text
 from starling_py.catalog.standin import hive_stand_ins, stand_in
 from starling_py.planner.tables import ColumnSource, TableColumn
@@ -88,7 +88,7 @@ def decide(
 
 def _check_free(option: str, name: str, columns: Sequence[TableColumn]) -> None:
     if fold(name) in {fold(column.name) for column in columns}:
-        raise DataError(
+        raise TableError(
             f"the option {option} adds a column {name}, which the files have",
             hint="give it another name: filename = 'other_name'" if option == "filename" else None,
         )
@@ -121,9 +121,9 @@ def _describe(file: Listed, footer: Footer, probe: Probe) -> tuple[Described, ..
     with _at_hand(file, footer) as path:
         try:
             return probe.describe(path)
-        except DataError as error:
+        except TableError as error:
             reason = error.message.replace(path, file.shown)
-            raise DataError(f"cannot read {file.shown}: {reason}") from error
+            raise TableError(f"cannot read {file.shown}: {reason}") from error
 
 
 def _at_hand(file: Listed, footer: Footer) -> AbstractContextManager[str]:
@@ -146,9 +146,9 @@ def _describe_hive(
     with _at_hand(files[0], footers[0]) as path, hive_stand_ins(path, found) as paths:
         try:
             return describe(paths)
-        except DataError as error:
+        except TableError as error:
             reason = error.message.replace(paths[0], files[0].shown)
-            raise DataError(reason, hint=error.hint) from error
+            raise TableError(reason, hint=error.hint) from error
 
 
 def _check(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starling_py.catalog.errors import DataError
+from starling_py.catalog.errors import TableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ def stand_in(size: int, footer: bytes) -> Iterator[str]:
         _write(descriptor, footer, size - len(footer))
         yield path or f"/proc/self/fd/{descriptor}"
     except OSError as error:
-        raise DataError(f"cannot make a temporary file: {error.strerror}") from error
+        raise TableError(f"cannot make a temporary file: {error.strerror}") from error
     finally:
         os.close(descriptor)
         if path:
@@ -66,7 +66,7 @@ def hive_stand_ins(path: str, folders: Sequence[Mapping[str, str]]) -> Iterator[
                 made.append(str(link))
             yield made
     except OSError as error:
-        raise DataError(f"cannot make temporary folders: {error.strerror}") from error
+        raise TableError(f"cannot make temporary folders: {error.strerror}") from error
 
 
 def _folder(key: str, value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,8 @@ __all__ = ["explain"]
 def explain(
     sql: str | None,
     file: Path | None,
+    parameters: dict[str, Any],
+    dialect: str,
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -50,18 +52,13 @@ def explain(
     """
     text = read_sql(sql, file)
     with connection(
-        data,
-        tables,
-        tasks,
-        workers,
-        memory,
-        scratch,
-        shuffle,
+        *(data, tables, tasks, workers, memory, scratch, shuffle),
         target=target,
         function=function,
+        dialect=dialect,
         prices=prices,
     ) as connected:
-        plan = connected.explain(text)
+        plan = connected.explain(text, parameters)
         paid = connected.config.prices
     if format_ == "json":
         click.echo(_json(plan))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -174,7 +176,23 @@ def platform_options(command: _F) -> _F:
 
 
 def sql_options(command: _F) -> _F:
-    """Add the statement: an argument or ``--file``."""
+    """Add the statement, an argument or ``--file``, its dialect and ``--param``."""
+    command = click.option(
+        "--dialect",
+        default="duckdb",
+        show_default=True,
+        metavar="NAME",
+        help="The dialect of the SQL: trino, spark, snowflake, bigquery, postgres …",
+    )(command)
+    command = click.option(
+        "--param",
+        "-p",
+        "parameters",
+        multiple=True,
+        metavar="NAME=TEXT|NAME:=JSON",
+        callback=_parameters,
+        help="The value of $NAME, or of $1 or ?; may be given several times.",
+    )(command)
     command = click.option(
         "--file",
         "-f",
@@ -222,6 +240,7 @@ def connection(
     function: str | None = None,
     stage_workers: int | None = None,
     prices: str | None = None,
+    dialect: str = "duckdb",
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -245,6 +264,7 @@ def connection(
         function=function,
         stage_workers=stage_workers,
         prices=prices,
+        dialect=dialect,
     )
 
 
@@ -254,6 +274,24 @@ def _task_count(_: click.Context, __: click.Parameter, value: str) -> int | None
     if not value.isascii() or not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is neither 'auto' nor a number from 1.")
     return int(value)
+
+
+def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for given in values:
+        name, equals, text = given.partition("=")
+        typed = name.endswith(":")
+        name = name.removesuffix(":").removeprefix("$")
+        if not (name and equals):
+            raise click.BadParameter(f"{given!r} is not of the form NAME=TEXT or NAME:=JSON.")
+        if name in found:
+            raise click.BadParameter(f"there are two values for ${name}.")
+        try:
+            # A number is what the same digits are in SQL.
+            found[name] = json.loads(text, parse_float=Decimal) if typed else text
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not JSON.") from None
+    return found
 
 
 def _tables(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +17,9 @@ from starling_py.cli.options import (
     read_sql,
     sql_options,
 )
-from starling_py.cli.report import bill, count, dollars, note, requests, seconds, size
+from starling_py.cli.report import bill, count, dollars, note, requests, seconds, size, skew
 from starling_py.shuffle.meter import RequestCounts
+from starling_py.skew import skewed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["check_output", "give", "query"]
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
-_NOT_DETACHED = ("memory", "isolation", "prices", "format_", "output", "max_rows", "stats", "cost")
+_NOT_DETACHED = (
+    *("dialect", "memory", "isolation", "prices"),
+    *("format_", "output", "max_rows", "stats", "cost"),
+)
 """Options that mean nothing to a query that runs elsewhere, or that are for its answer."""
 
 
@@ -69,6 +73,8 @@ def query(
     context: click.Context,
     sql: str | None,
     file: Path | None,
+    parameters: dict[str, Any],
+    dialect: str,
     data: str | None,
     tables: dict[str, str],
     tasks: int | None,
@@ -101,6 +107,8 @@ def query(
     if detach:
         from starling_py.cli.detached import begin
 
+        if parameters:
+            raise click.UsageError("--detach takes no --param")
         given = {name: context.get_parameter_source(name) for name in _NOT_DETACHED}
         begin(
             text,
@@ -135,8 +143,9 @@ def query(
         function=function,
         stage_workers=stage_workers,
         prices=prices,
+        dialect=dialect,
     ) as connected:
-        cursor = connected.execute(text)
+        cursor = connected.execute(text, parameters)
         give(
             cursor.result,
             cursor.run,
@@ -245,7 +254,8 @@ def _say_more(run: QueryRun) -> None:
         note(f"S3, planning: {requests(run.planning_requests)}")
         note(f"S3, run: {requests(run.requests - run.planning_requests)}")
     for stage in run.plan.stages:
-        metrics = [report.metrics for report in run.reports if report.stage == stage.id]
+        reports = [report for report in run.reports if report.stage == stage.id]
+        metrics = [report.metrics for report in reports]
         rows_in, rows_out = sum(m.rows_in for m in metrics), sum(m.rows_out for m in metrics)
         slowest = max((m.seconds for m in metrics), default=0.0)
         note(
@@ -253,6 +263,9 @@ def _say_more(run: QueryRun) -> None:
             f"{rows_in:,} to {count(rows_out, 'row')}, "
             f"{size(sum(m.bytes_out for m in metrics))}, slowest {seconds(slowest)}"
         )
+        busiest = skewed(reports, run.plan.balance_rows)
+        if busiest is not None:
+            note(f"  {skew(busiest)}")
         asked = sum((m.requests for m in metrics), RequestCounts())
         if asked.requests:
             note(f"  {requests(asked)}")

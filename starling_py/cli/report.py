@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from starling_py.prices import RunPrice
     from starling_py.shuffle.meter import RequestCounts
+    from starling_py.skew import Busiest
 
 __all__ = [
     "FAILED",
@@ -25,6 +26,7 @@ __all__ = [
     "seconds",
     "show_error",
     "size",
+    "skew",
     "wants_colour",
 ]
 
@@ -114,6 +116,11 @@ def requests(counts: RequestCounts) -> str:
             f"{counts.hedges_won:,} of them faster, {size(counts.hedge_bytes)} for nothing"
         )
     return text
+
+
+def skew(busiest: Busiest) -> str:
+    """Return which task had more to do than the others."""
+    return f"skewed: task {busiest.task} read {busiest.share:.0%} of the rows"
 
 
 def seconds(duration: float) -> str:

@@ -9,7 +9,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from starling_py.coordinator.answers import Answer, answer_table
+from starling_py.coordinator.answers import Answer, answer_rows
 from starling_py.coordinator.messages import (
     Action,
     Attempt,
@@ -47,12 +47,12 @@ from starling_py.shuffle.objects import copy_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import pyarrow as pa
+    from pathlib import Path
 
     from starling_py.coordinator.progress import Progress
     from starling_py.invokers.protocol import Invoker
     from starling_py.operators.plan import Stage, StagePlan
+    from starling_py.shuffle.rows import Rows
 
 __all__ = ["Driver", "in_thread"]
 
@@ -70,6 +70,8 @@ class Driver:
     ----------
     seconds
         How long the query may take.
+    folder
+        Where an answer is kept that is too large for memory.
     divides
         Divide tasks that run out of time or memory, where they can be.
     stage_slots
@@ -90,9 +92,11 @@ class Driver:
         transport: Transport | None = None,
         divides: bool = False,
         stage_slots: int | None = None,
+        folder: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._plan = plan
+        self._folder = folder
         self._transport = transport or Transport()
         self._invoker = invoker
         self._events = events
@@ -162,21 +166,23 @@ class Driver:
         self._events(QueryPlanned(query, self._plan))
         try:
             with metered() as own:
-                table, reports = await self._run()
-            answer = Answer(table, reports, self._requests + own.snapshot(), tuple(self._ended))
+                rows, reports = await self._run()
+            answer = Answer(rows, reports, self._requests + own.snapshot(), tuple(self._ended))
         except StarlingError as error:
             self._events(QueryFailed(query, error, time.perf_counter() - start))
             raise
         self._events(QueryFinished(query, time.perf_counter() - start))
         return answer
 
-    async def _run(self) -> tuple[pa.Table, dict[int, tuple[TaskReport, ...]]]:
+    async def _run(self) -> tuple[tuple[Rows, ...], dict[int, tuple[TaskReport, ...]]]:
         try:
             reports = await self._reports()
             last = reports[self._plan.stages[-1].id]
             store, copied = self._invoker.store, self._transport.doublewrite
-            table = await in_thread(lambda: answer_table(self._plan, last, store, copied=copied))
-            return table, reports
+            rows = await in_thread(
+                lambda: answer_rows(self._plan, last, store, copied=copied, folder=self._folder)
+            )
+            return rows, reports
         finally:
             await self._stop_attempts()
             # What fails to be deleted now is deleted with all the rest.

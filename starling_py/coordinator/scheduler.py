@@ -30,6 +30,7 @@ from starling_py.coordinator.messages import (
 )
 from starling_py.coordinator.options import DIVIDED, MEMORY_DIVISIONS, RETRIED
 from starling_py.coordinator.parts import divisions, halves, in_order
+from starling_py.coordinator.portions import Portion, portions
 from starling_py.coordinator.progress import Begun, Progress, StageProgress
 from starling_py.coordinator.specs import task_spec
 from starling_py.operators.errors import Cancelled, OutOfMemory, TaskTimedOut, WorkerDied
@@ -60,6 +61,7 @@ class _StageState:
     begun: bool = False
     running: int = 0
     held: deque[int] = field(default_factory=deque)
+    portions: tuple[Portion, ...] | None = None
     complete: tuple[TaskReport, ...] = ()
 
     def reports(self) -> tuple[TaskReport, ...]:
@@ -248,6 +250,8 @@ class Scheduler:
         for state in self._stages.values():
             if state.open and not state.waits_for and not state.begun:
                 state.begun = True
+                known = {read: self.reports(read) for read in _reads(state.stage)}
+                state.portions = portions(self._plan, state.stage, known)
                 actions.append(StageReady(state.stage))
                 for number in state.open:
                     heapq.heappush(self._ready, (state.stage.id, number))
@@ -275,8 +279,9 @@ class Scheduler:
 
     def _parts(self, attempt: Attempt, error: StarlingError) -> tuple[int, int] | None:
         """Return what a task that was too large is divided into, if it is and can be."""
-        stage = self._stages[attempt.stage].stage
-        if not self._options.divides or error.code not in DIVIDED:
+        state = self._stages[attempt.stage]
+        stage = state.stage
+        if not self._options.divides or state.portions is not None or error.code not in DIVIDED:
             return None
         is_hopeless = divisions(stage, attempt.task) >= MEMORY_DIVISIONS
         if error.code == OutOfMemory.code and is_hopeless:
@@ -318,6 +323,7 @@ class Scheduler:
                 memory_limit=self._options.memory_limit,
                 deadline=until,
                 transport=self._options.transport,
+                portions=state.portions,
             )
             invoke = Invoke(spec)
             self._in_flight[invoke.attempt] = until

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from starling_py.coordinator.parts import part_of, rows_of, share, task_of
+from starling_py.coordinator.portions import portion_parts
+from starling_py.coordinator.reading import Part, partition_parts, task_outputs
 from starling_py.coordinator.transport import Transport
 from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead, Stage, StagePlan
 from starling_py.operators.task import (
-    Partitioning,
-    SamePartitions,
     ScanInput,
     ShuffleInput,
     TaskInput,
@@ -22,18 +22,11 @@ from starling_py.shuffle.objects import task_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from starling_py.operators.plan import Combining
+    from starling_py.coordinator.portions import Portion
 
 __all__ = ["Part", "output_runs", "task_spec"]
 
 _PLAIN = Transport()
-
-
-class Part(NamedTuple):
-    """Adjacent partitions of one output of one task, counted from that output's first."""
-
-    task: int
-    partitions: range
 
 
 def output_runs(
@@ -97,6 +90,7 @@ def task_spec(
     memory_limit: int,
     deadline: float,
     transport: Transport = _PLAIN,
+    portions: Sequence[Portion] | None = None,
 ) -> TaskSpec:
     """Return what a worker needs to run one attempt of a task of ``stage``, or of a part of one.
 
@@ -106,6 +100,8 @@ def task_spec(
         Of the task or part; see :mod:`starling_py.coordinator.parts`.
     reports
         Per stage that ``stage`` reads, those of all its tasks, in task order.
+    portions
+        What each task reads of the partitions, where that is not an equal number of them.
     """
     task, taken = task_of(stage, number), part_of(plan, stage, number)
     inputs: list[TaskInput] = []
@@ -118,12 +114,16 @@ def task_spec(
             inputs.append(ScanInput(read.name, read.columns, files, condition))
         else:
             producer = _stage(plan, read.stage)
+            if portions is not None and read.delivery is Delivery.PARTITIONED:
+                parts = portion_parts(producer, read, reports[read.stage], portions[task])
+            else:
+                parts = _parts(producer, read, stage, task, taken)
             runs = output_runs(
                 producer,
                 reports[read.stage],
                 read.output,
                 query=plan.query,
-                parts=_parts(producer, read, stage, task, taken),
+                parts=parts,
                 copied=transport.doublewrite,
             )
             inputs.append(ShuffleInput(read.name, read.columns, runs, read.reads))
@@ -137,7 +137,7 @@ def task_spec(
         statement=stage.statement,
         columns=stage.columns,
         inputs=tuple(inputs),
-        outputs=_task_outputs(stage, task),
+        outputs=task_outputs(stage, task),
         settings=plan.settings,
         roots=plan.roots,
         threads=stage.threads,
@@ -149,6 +149,8 @@ def task_spec(
         inline_limit=transport.inline_limit(plan, stage),
         doublewrite=transport.doublewrite,
         sink=stage.sink,
+        variables=stage.variables,
+        answer=stage.id == plan.stages[-1].id,
     )
 
 
@@ -166,9 +168,7 @@ def _parts(
             wanted = share(count, task, stage.tasks)
             if taken is not None:
                 wanted = wanted[taken.start : taken.stop]
-            if producer.combining is not None:
-                return _combined(producer, producer.combining, wanted)
-            return [Part(at, wanted) for at in range(producer.tasks)]
+            return partition_parts(producer, wanted)
         case Delivery.COMBINED:
             if stage.combining is None:
                 raise ValueError(f"stage {stage.id} combines nothing")
@@ -183,32 +183,7 @@ def _parts(
             return _everything(producer, read.output)
 
 
-def _combined(combiner: Stage, combining: Combining, wanted: range) -> list[Part]:
-    """Return where partitions are among the objects of a combiner stage.
-
-    The rows of each partition come in the order in which the producers' tasks would give them.
-    """
-    found = []
-    for run in range(combining.producer_groups):
-        for group in range(combining.partition_groups):
-            held = share(combiner.outputs[0].count, group, combining.partition_groups)
-            common = range(max(held.start, wanted.start), min(held.stop, wanted.stop))
-            if common:
-                inside = range(common.start - held.start, common.stop - held.start)
-                found.append(Part(group * combining.producer_groups + run, inside))
-    return found
-
-
 def _everything(stage: Stage, output: int) -> list[Part]:
     return [
-        Part(task, range(_task_outputs(stage, task)[output].count)) for task in range(stage.tasks)
+        Part(task, range(task_outputs(stage, task)[output].count)) for task in range(stage.tasks)
     ]
-
-
-def _task_outputs(stage: Stage, task: int) -> tuple[Partitioning, ...]:
-    """Return the outputs of one task: of a combiner stage each task has a group of partitions."""
-    if stage.combining is None:
-        return stage.outputs
-    group = task // stage.combining.producer_groups
-    held = share(stage.outputs[0].count, group, stage.combining.partition_groups)
-    return (SamePartitions(len(held)),)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from starling_py.coordinator.answers import Answer, answer_table
+from starling_py.coordinator.answers import Answer, answer_rows
 from starling_py.detached.calling import start
 from starling_py.detached.errors import QueryRunning, QueryUnknown
 from starling_py.detached.files import QueryFiles
@@ -190,11 +190,11 @@ class DetachedQueries:
             for stage in plan.stages
         }
         last = by_stage[plan.stages[-1].id]
-        table = answer_table(plan, last, self._store, copied=ending.doublewrite)
+        rows = answer_rows(plan, last, self._store, copied=ending.doublewrite)
         if self._results is None:
             self._results = Results(1)
-        result = self._results.open(table, plan.result, plan.settings)
-        ran = run_result(plan, Answer(table, by_stage, ending.requests), ending.seconds)
+        result = self._results.open(rows, plan.result, plan.settings)
+        ran = run_result(plan, Answer(rows, by_stage, ending.requests), ending.seconds)
         pricing = Pricing(
             load_prices(),
             FunctionSize(),

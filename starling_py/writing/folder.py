@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -81,7 +81,9 @@ class Folder(Protocol):
         """
         ...
 
-    def delete(self, names: Iterable[str]) -> None: ...
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove files that exist, and folders that have nothing in them any more."""
+        ...
 
     def clear(self, name: str) -> None:
         """Remove a folder and everything below it; do nothing where there is none."""
@@ -179,8 +181,12 @@ class LocalFolder:
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:
+            path = self._path / name
             with self._told(name):
-                (self._path / name).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+            if path.parent != self._path:
+                with suppress(OSError):
+                    path.parent.rmdir()  # if that was all there was in it
 
     def clear(self, name: str) -> None:
         shutil.rmtree(self._path / name, ignore_errors=True)

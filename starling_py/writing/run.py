@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from starling_py.catalog.errors import OutputError
+from starling_py.catalog.errors import OutputError, UsageError
 from starling_py.operators.task import FileSink
-from starling_py.planner.copying import Copy, Query
 from starling_py.planner.errors import TableExists, UnknownTable, Unsupported
 from starling_py.planner.writing import written
 from starling_py.shuffle.errors import StarlingError
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from starling_py.engine import RunResult
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import SinkColumn
+    from starling_py.planner.copying import Copy
     from starling_py.planner.statements import CreateTable, DropTable
     from starling_py.session import Session
     from starling_py.writing.folder import Folder, Moves
@@ -56,6 +56,7 @@ def copy_plan(session: Session, sql: str, copy: Copy) -> StagePlan:
 
 
 def _copy_plan(session: Session, sql: str, copy: Copy, target: Target) -> StagePlan:
+    _check_reach(session, target.folder)
     extension, format_ = copy.extension, copy.format
     plan = session.plan(sql, copy.query)
     sink = FileSink(
@@ -121,9 +122,10 @@ def table_plan(session: Session, sql: str, create: CreateTable) -> StagePlan:
 
 
 def _table_plan(session: Session, sql: str, create: CreateTable, folder: Folder) -> StagePlan:
+    _check_reach(session, folder)
     query = create.query
     if not create.rows:
-        query = Query(f"FROM ({query.text}\n) LIMIT 0", None)
+        query = replace(query, text=f"FROM ({query.text}\n) LIMIT 0", offset=None)
     plan = session.plan(sql, query)
     sink = FileSink(
         folder=folder.told(_staging(plan)),
@@ -182,6 +184,13 @@ def drop(session: Session, statement: DropTable) -> None:
     if manifest is None:
         raise _not_ours("drop", name)
     drop_table(folder, name, f"{STAGING}{new_id()}", manifest)
+
+
+def _check_reach(session: Session, folder: Folder) -> None:
+    if folder.root and session.config.target != "local":
+        raise UsageError(
+            "functions cannot write to this machine", hint="Name a target on S3: s3://bucket/prefix"
+        )
 
 
 def _not_ours(verb: str, name: str) -> Unsupported:

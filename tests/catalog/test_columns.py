@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from starling_py.catalog.catalog import FileCatalog
-from starling_py.catalog.errors import DataError, HiveMismatch, SchemaMismatch, UsageError
+from starling_py.catalog.errors import HiveMismatch, SchemaMismatch, TableError, UsageError
 from starling_py.planner.errors import Unsupported
 from starling_py.planner.tables import ColumnSource
 
@@ -95,7 +95,7 @@ def test_hive_types_and_values(tmp_path_factory, values):
         try:
             oracle.execute(f"FROM {relation}").fetchall()
         except duckdb.InvalidInputException:
-            with pytest.raises(DataError, match="UTF-8"):
+            with pytest.raises(TableError, match="UTF-8"):
                 FileCatalog(root).find("t")
             return
         table = FileCatalog(root).find("t")
@@ -181,7 +181,7 @@ def test_bad_options(write):
         catalog.open_paths(path, {"binary_as_string": True})
     with pytest.raises(UsageError, match="hive_partitioning"):
         catalog.open_paths(path, {"hive_partitioning": "maybe"})
-    with pytest.raises(DataError, match="filename"):
+    with pytest.raises(TableError, match="filename"):
         catalog.open_paths(path, {"filename": True})
     assert columns(catalog.open_paths(path, {"filename": "other"}))[1] == ("other", "VARCHAR")
 

@@ -22,12 +22,12 @@ from s3_servers import BUCKET, credentials
 from starling_py.catalog.catalog import FileCatalog
 from starling_py.catalog.errors import (
     AmbiguousTable,
-    DataError,
     EmptyTable,
     EncryptedFile,
     HiveMismatch,
     NoFiles,
     NotParquet,
+    TableError,
     TruncatedFile,
     UnreadableFile,
     UsageError,
@@ -389,7 +389,7 @@ def test_a_footer_that_duckdb_refuses_is_told_by_url(write):
     file = Listed(url, url, url, path.stat().st_size, 0, "etag")
     for end, named in ((path.read_bytes()[-8:], False), (b"\xff" * 8, True)):
         footer = Footer(pq.read_metadata(path), b"\xff" * 100 + end)
-        with contextlib.closing(Probe()) as probe, pytest.raises(DataError) as caught:
+        with contextlib.closing(Probe()) as probe, pytest.raises(TableError) as caught:
             decide("t", [file], [footer], probe, ReadOptions())
         assert caught.value.message.startswith(f"cannot read {url}: ")
         assert caught.value.message.count(url) == 1 + named

@@ -42,7 +42,7 @@ def test_json(starling, shop):
 
 
 def test_what_cannot_be_distributed(starling, shop):
-    sql = "SELECT row(id) FROM orders"
+    sql = "SELECT struct_update({'a': id}, a := 1) FROM orders"
     result = starling("explain", sql, "--data", shop, "--tasks", 2)
     assert result.exit_code == 0, result.output
     assert "  note    one task only: " in result.stdout

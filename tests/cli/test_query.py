@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import duckdb
@@ -198,3 +199,46 @@ def test_isolation(starling, shop, isolation):
     with oracle(shop) as connection:
         expected = connection.execute(SQL).fetchall()
     assert len(result.stdout.splitlines()) == len(expected) + 1, result.output
+
+
+def test_stats_name_the_task_that_has_most_rows(starling, tmp_path):
+    """Nothing can share the rows of one group that an aggregate needs together."""
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"""COPY (SELECT CASE WHEN i % 5 > 0 THEN 7 ELSE i % 97 END AS k, i % 1000 AS x
+            FROM range(260_000) AS t(i)) TO '{tmp_path}/t.parquet'"""
+        )
+    sql = f"SELECT k, median(x) FROM '{tmp_path}/t.parquet' GROUP BY k"
+    told = starling("query", sql, "--tasks", 3, "--stats").stderr
+    assert re.search(r"skewed: task \d read \d\d% of the rows", told), told
+
+
+@pytest.mark.parametrize(
+    ("sql", "given", "shown"),
+    [
+        ("SELECT name FROM customers WHERE name = $who", ["who=it's; --"], "name\n"),
+        ("SELECT ?, ?", ["1=a=b", "2:=1.50"], "$1,$2\na=b,1.50\n"),
+        ("SELECT DATE '2020-01-01' = :d AS x", ["d=2020-01-01"], "x\ntrue\n"),
+        ("SELECT $l[2] + 1 AS x, $n AS n", ["l:=[1, 2]", "n:=null"], "x,n\n3,\n"),
+    ],
+)
+def test_parameters(starling, shop, sql, given, shown):
+    options = [text for value in given for text in ("--param", value)]
+    result = starling("query", sql, "--data", shop, "--format", "csv", *options)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["x"], "'x' is not of the form NAME=TEXT or NAME:=JSON"),
+        (["=1"], "'=1' is not of the form"),
+        (["x:=1 2"], "'1 2' is not JSON"),
+        (["x=1", "$x=2"], "there are two values for $x"),
+    ],
+)
+def test_wrong_parameters(starling, given, message):
+    result = starling("query", "SELECT $x", *(t for value in given for t in ("-p", value)))
+    assert result.exit_code == 2
+    assert message in result.stderr

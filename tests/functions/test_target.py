@@ -139,3 +139,20 @@ def test_errors_come_before_anything_runs(place, numbers, scratch, monkeypatch, 
         pytest.raises(BadInvocation, match="not on S3"),
     ):
         connection.execute("SELECT count(*) FROM numbers")
+
+
+def test_functions_write_to_s3(place, numbers, scratch, monkeypatch, tmp_path):
+    lamb = place.serve()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", lamb.endpoint)
+    options = {"target": "lambda", "scratch": scratch, "tasks": 2, "workers": 2}
+    with starling_py.connect(numbers, **options) as connection:
+        made = connection.execute("CREATE TABLE made AS SELECT k, k * 2 AS j FROM numbers")
+        assert made.fetchall() == [(10_000,)]
+        assert lamb.statistics().calls == made.run.tasks == 2
+        assert connection.execute("SELECT sum(j) FROM made").fetchall() == [(99_990_000,)]
+        with pytest.raises(UsageError, match="cannot write to this machine"):
+            connection.execute(f"COPY numbers TO '{tmp_path}/x.csv'")
+    store = place.server.store(f"functions/{place.prefix}/made")
+    names = [info.key for info in store.list("")]
+    assert [name.partition("-")[0] for name in names] == ["_starling.json", *["part"] * 2]
+    store.close()

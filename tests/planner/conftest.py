@@ -63,7 +63,11 @@ class World:
     ) -> StagePlan:
         few = small_rows if few_groups is None else few_groups
         options = PlanOptions(
-            tasks, 2, 2, 1 << 30, small_rows=small_rows, few_groups=few, shuffle=shuffle
+            *(tasks, 2, 2, 1 << 30),
+            small_rows=small_rows,
+            few_groups=few,
+            shuffle=shuffle,
+            balance_rows=0,
         )
         return self.planner.plan(sql, self.catalog, options, "test")
 

@@ -56,7 +56,7 @@ def test_every_aggregate_is_known_to_have_parts_or_not(world: World) -> None:
 
 
 IN_PARTS = """
-stddev(x), variance(id), var_pop(x), stddev_pop(v), sem(x), kurtosis(x), skewness(id)
+stddev(x), variance(id), var_pop(x), stddev_pop(v), sem(x), kurtosis(x), skewness(id * id)
 corr(x, id), covar_pop(x, id), covar_samp(id, k), regr_slope(x, id), regr_intercept(x, k)
 regr_r2(x, id), regr_count(x, k), regr_avgx(x, k), regr_sxx(x, id), regr_syy(x, k), regr_sxy(k, id)
 approx_count_distinct(k), fsum(x), favg(x), kahan_sum(v), product(1 + x / 16)

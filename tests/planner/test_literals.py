@@ -101,6 +101,7 @@ CONSTANTS = [
     *("[CAST('0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9' AS UUID)]", "['\\xAA'::BLOB]"),
     *("MAP {'a': 1, 'b': NULL}", "MAP {}", "NULL", "MAP {1: {'a': [DATE '2020-01-01']}}"),
     *("CAST(MAP {} AS MAP(UUID, BLOB))", "[MAP {'a': 1.5}, NULL]", "'{\"a\": 1}'::JSON"),
+    *("row(1, 'a')", "row(NULL, [DATE '2020-01-01'])", "[row(1)]", "{'a': row(1.5, 'it''s')}"),
     *("TIME_NS '23:59:59.123456789'", "TIME_NS '00:00:00'", "TIMETZ '01:02:03.5-15:59:59'"),
     *("TIMETZ '24:00:00+00'", "TIMETZ '00:00:00-00:30'", "TIMESTAMP_NS '1700-01-01 00:00:00'"),
     *(

@@ -145,9 +145,24 @@ class Maker:
         if self.chance(40):
             return self._grouped(source, scope, where, depth, kinds)
         wanted = kinds or tuple(self.kind_of(scope) for _ in range(self.number(1, 4)))
-        items = [self.value(kind, scope, depth) for kind in wanted]
+        windowed = not outer and self.chance(25)
+        items = [
+            self.window(kind, scope)
+            if windowed and self.chance(60)
+            else self.value(kind, scope, depth)
+            for kind in wanted
+        ]
         word = "DISTINCT " if self.chance(20) else ""
         shown = ", ".join(f"{item} AS c{at}" for at, item in enumerate(items))
+        if windowed and self.chance(25):
+            where += f"\nQUALIFY {self.window('int', scope)} {self.operator()} {self.number(0, 9)}"
+        if not outer and not windowed and self.chance(8):
+            # Rows that tie in all columns are equal.
+            every = ", ".join(str(at + 1) for at in range(len(wanted)))
+            text = (
+                f"SELECT DISTINCT ON ({items[0]}) {shown}\nFROM {source}{where}\nORDER BY {every}"
+            )
+            return Query(f"SELECT * FROM ({text})", wanted)
         query = Query(f"SELECT {word}{shown}\nFROM {source}{where}", wanted)
         if depth < 2 and not outer and not top and self.chance(15):
             return Query(self._ordered(query.sql, wanted).sql, wanted)
@@ -180,13 +195,58 @@ class Maker:
             keys = max(keys, 1)
         shown = ", ".join(f"{item} AS c{at}" for at, item in enumerate(items))
         text = f"SELECT {shown}\nFROM {source}{where}"
-        if keys:
+        if keys and self.chance(30):
+            text += f"\nGROUP BY {self._sets(items[:keys])}"
+        elif keys:
             text += "\nGROUP BY " + ", ".join(str(at + 1) for at in range(keys))
         if self.chance(25):
             text += f"\nHAVING {self.aggregate('int', scope)} {self.operator()} {self.number(0, 9)}"
             if depth and self.chance(20):
                 text += f" OR {self.aggregate('int', scope)} > {self._scalar('int', (), depth)}"
         return Query(text, wanted)
+
+    def _sets(self, keys: list[str]) -> str:
+        listed = ", ".join(keys)
+        return self.pick(
+            f"ROLLUP ({listed})",
+            f"CUBE ({listed})",
+            f"GROUPING SETS (({listed}), ({keys[0]}), ({keys[-1]}))",
+            f"GROUPING SETS (({listed}), (), ({keys[-1]}), ())",
+        )
+
+    def window(self, kind: str, scope: Sequence[Item]) -> str:
+        """Return a window function whose answer no tie makes ambiguous."""
+        partition = ", ".join(self.pick(*(i.sql for i in scope)) for _ in range(self.number(0, 2)))
+        by = f"PARTITION BY {partition} " if partition else ""
+        key = f"{self.pick(*(i.sql for i in scope))}{self.pick('', ' DESC', ' NULLS FIRST')}"
+        # Rows that tie in all columns are equal.
+        every = ", ".join(item.sql for item in scope)
+        column = self.column(kind, scope)
+        if kind == "int" and self.chance(50):
+            number = self.pick("rank()", "dense_rank()")
+            in_order = self.pick("row_number()", "ntile(3)", f"lag({column}, 2)")
+            return self.pick(
+                f"{number} OVER ({by}ORDER BY {key})",
+                f"{in_order} OVER ({by}ORDER BY {every})",
+                f"count(DISTINCT {self.pick(*(i.sql for i in scope))}) OVER ({by.strip()})",
+            )
+        frame = self.pick(
+            "",
+            f"ORDER BY {key}",
+            f"ORDER BY {every} ROWS BETWEEN {self.number(0, 3)} PRECEDING AND 1 FOLLOWING",
+            f"ORDER BY {key} GROUPS BETWEEN 1 PRECEDING AND {self.number(0, 2)} FOLLOWING "
+            + self.pick("", "EXCLUDE TIES", "EXCLUDE GROUP"),
+            f"ORDER BY {key} RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING",
+        )
+        if frame.startswith(f"ORDER BY {every}") and self.chance(50):
+            name = self.pick("first_value", "last_value")
+            nulls = self.pick("", " IGNORE NULLS")
+            return f"{name}({column}{nulls}) OVER ({by}{frame})"
+        name = self.pick("min", "max", *(("sum",) if kind in ("int", "dec", "dbl") else ()))
+        text = f"{name}({column})"
+        if self.chance(20):
+            text += f" FILTER (WHERE {self.condition(scope, 0)})"
+        return f"{text} OVER ({by}{frame})"
 
     def relation(self, depth: int) -> tuple[str, list[Item]]:
         source, scope = self._leaf(depth)
@@ -197,6 +257,21 @@ class Maker:
                 name = f"t{next(self._names)}"
                 source = f"{source}, LATERAL ({inner.sql}) AS {name}"
                 scope = scope + [Item(f"{name}.c{at}", k) for at, k in enumerate(inner.kinds)]
+                continue
+            if self.chance(8):
+                name = f"t{next(self._names)}"
+                lists = ", ".join(self.column("int", scope) for _ in range(self.number(1, 3)))
+                source = f"{source}, unnest([{lists}]) AS {name}(u)"
+                scope = [*scope, Item(f"{name}.u", "int")]
+                continue
+            if self.chance(8):
+                # Of unique values none is as near as another.
+                name = f"t{next(self._names)}"
+                on = f"{self.column('int', scope)} {self.pick('>=', '>', '<=', '<')} {name}.uk"
+                if self.chance(60):
+                    on = f"{self.column('int', scope)} = {name}.grp AND {on}"
+                source = f"{source}\nASOF {self.pick('JOIN', 'LEFT JOIN')} u AS {name} ON {on}"
+                scope = scope + [Item(f"{name}.{c}", k) for c, k in TABLES["u"].items()]
                 continue
             word = self.pick("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")
             on = self._comparison(scope, columns, ("=",) * 6 + ("IS NOT DISTINCT FROM",))
@@ -327,6 +402,7 @@ class Maker:
         match kind:
             case "int":
                 choices = [f"{column} + 3", f"-{column}", f"{column} % 3"]
+                choices.append(f"list_max([x % 4 + {column} for x in [{column}, 7] if x > 2])")
                 return self.pick(*choices, f"length({self.column('text', scope)})")
             case "dec":
                 cast = f"CAST({self.column('int', scope)} AS DECIMAL(12,2))"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from starling_py.planner.adapter.operators import adapt
-from starling_py.planner.bind import Binder
+from starling_py.planner.bind import Binder, Wording
 from starling_py.planner.describe import describe_plan, describe_stages
 from starling_py.planner.distribute.distributor import distribute
 from starling_py.planner.footers import Footers
@@ -83,7 +83,7 @@ def made(world: World, binder: Binder, case: Case) -> str:
     found = ((name, world.catalog.find(name)) for name in binder.parse(sql).tables)
     tables = {name: table for name, table in found if table is not None}
     names = Names()
-    plan = adapt(binder.bind(sql, tables, sql).plan or {}, tables, names)
+    plan = adapt(binder.bind(Wording(sql, sql), tables, sql).plan or {}, tables, names)
     footers = Footers()
     for rule in RULES[case.rule]:
         plan = rule(plan, footers)

@@ -9,7 +9,7 @@ import pytest
 
 from starling_py.planner.adapter.operators import adapt
 from starling_py.planner.algebra import Group, Join, JoinKind, Limit, Plan, Scan, walk
-from starling_py.planner.bind import Binder
+from starling_py.planner.bind import Binder, Wording
 from starling_py.planner.footers import Footers
 from starling_py.planner.names import Names
 from starling_py.planner.rules.inline_ctes import inline_ctes
@@ -33,7 +33,7 @@ def binder() -> Iterator[Binder]:
 def algebra(world: World, binder: Binder, sql: str) -> Plan:
     found = ((name, world.catalog.find(name)) for name in binder.parse(sql).tables)
     tables = {name: table for name, table in found if table is not None}
-    plan = adapt(binder.bind(sql, tables, sql).plan or {}, tables, Names())
+    plan = adapt(binder.bind(Wording(sql, sql), tables, sql).plan or {}, tables, Names())
     for rule in (inline_ctes, drop_renames, prune_columns):
         plan = rule(plan, Footers())
     return plan

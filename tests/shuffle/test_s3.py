@@ -67,6 +67,20 @@ def test_prefixes_keep_apart(s3_server) -> None:
         store.close()
 
 
+def test_copies_stay_within_s3(s3: S3Store) -> None:
+    for number in range(5):
+        s3.put(f"a/{number}", [bytes([number]) * 10])
+    before = s3.meter.snapshot()
+    s3.copy_all([(f"a/{number}", f"b/{4 - number}") for number in range(5)])
+    assert s3.meter.snapshot() - before == RequestCounts(put=5)
+    assert bytes(s3.get("b/0")) == bytes([4]) * 10
+    s3.copy_all([("a/0", "b/0")])
+    assert bytes(s3.get("b/0")) == bytes(10)
+    s3.copy_all([])
+    with pytest.raises(ObjectMissing):
+        s3.copy_all([("a/none", "b/none")])
+
+
 def test_of_16_writers_one_wins(s3: S3Store) -> None:
     barrier = threading.Barrier(16)
 
