@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from starling_py.shuffle.objects import ObjectStore
 
-__all__ = ["BoundInputs", "bound_inputs"]
+__all__ = ["BoundInputs", "bound_inputs", "bound_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,41 @@ def _bind_shuffle(
         _run(connection, f"CREATE OR REPLACE VIEW {_view(shuffled.name)} AS {empty}")
         undo.append(_dropper(connection, _view(shuffled.name)))
         return 0
+    _bind_table(connection, shuffled.name, table, columns, shuffled.condition, undo)
+    return int(table.num_rows)
+
+
+@contextmanager
+def bound_table(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    table: pa.Table,
+    columns: Sequence[InputColumn],
+) -> Iterator[None]:
+    """Bind rows that crossed a stage, or will, as a relation of these columns."""
+    undo: list[Callable[[], object]] = []
+    try:
+        _bind_table(connection, name, table, columns, "", undo)
+        yield
+    finally:
+        for step in reversed(undo):
+            step()
+
+
+def _bind_table(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    table: pa.Table,
+    columns: Sequence[InputColumn],
+    condition: str,
+    undo: list[Callable[[], object]],
+) -> None:
     table = _from_their_start(table).rename_columns([column.name for column in columns])
-    if not any(_loses_its_type(column) for column in columns):
-        connection.register(shuffled.name, table)
-        undo.append(lambda: connection.unregister(shuffled.name))
-        return int(table.num_rows)
-    raw = f"{shuffled.name} as Arrow"
+    if not condition and not any(_loses_its_type(column) for column in columns):
+        connection.register(name, table)
+        undo.append(lambda: connection.unregister(name))
+        return
+    raw = f"{name} as Arrow"
     connection.register(raw, table)
     undo.append(lambda: connection.unregister(raw))
     items = ", ".join(
@@ -141,12 +170,11 @@ def _bind_shuffle(
         else identifier(column.name)
         for column in columns
     )
-    _run(
-        connection,
-        f"CREATE OR REPLACE VIEW {_view(shuffled.name)} AS SELECT {items} FROM {identifier(raw)}",
-    )
-    undo.append(_dropper(connection, _view(shuffled.name)))
-    return int(table.num_rows)
+    select = f"SELECT {items} FROM {identifier(raw)}"
+    if condition:
+        select = f"SELECT * FROM ({select}) WHERE {condition}"
+    _run(connection, f"CREATE OR REPLACE VIEW {_view(name)} AS {select}")
+    undo.append(_dropper(connection, _view(name)))
 
 
 def _from_their_start(table: pa.Table) -> pa.Table:

@@ -44,6 +44,8 @@ class Delivery(StrEnum):
     """All partitions of every producer task, in task order (a broadcast, or a gather)."""
     ALIGNED = "aligned"
     """All partitions of a run of producer tasks (no data crosses tasks)."""
+    RANGED = "ranged"
+    """The rows whose sort key is in the task's range, from every producer task."""
     COMBINED = "combined"
     """A run of partitions from a run of producer tasks: what a combiner reads."""
 
@@ -112,7 +114,8 @@ class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
     """A stage's read of output number ``output`` of the earlier stage ``stage``.
 
     The rows of a ``splittable`` partition may be divided among several tasks, if all of these read
-    the same partition of the stage's other inputs whole.
+    the same partition of the stage's other inputs whole. ``key`` is the sort key of what is
+    delivered by ranges, over ``columns``.
     """
 
     name: str
@@ -122,6 +125,7 @@ class ExchangeRead(msgspec.Struct, frozen=True, tag="exchange"):
     columns: tuple[InputColumn, ...]
     reads: int = 1
     splittable: bool = False
+    key: str = ""
 
 
 StageInput = ScanRead | ExchangeRead
@@ -133,10 +137,10 @@ class Stage(msgspec.Struct, frozen=True):
     ``threads`` is how many cores a task may use. ``label`` says in a few words what the stage
     does. With ``combining`` it is a combiner stage, which has no statement: it reads one output of
     one stage and has the same partitions. ``fallback`` is why it has one task, where that cannot be
-    otherwise, or empty. ``composed``, ``keeps_join_order``, ``sink`` and ``variables`` are as
-    in :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could
-    share its scan or its partitions in any other way, with the same answer. ``cost`` is what its
-    tasks are expected to cost.
+    otherwise, or empty. ``composed``, ``keeps_join_order``, ``sink`` and ``variables`` are as in
+    :class:`~starling_py.operators.task.TaskSpec`. Where it is ``divisible``, more tasks could share
+    its scan or its partitions in any other way, with the same answer. ``cost`` is what its tasks
+    are expected to cost.
     """
 
     id: int

@@ -15,6 +15,7 @@ from starling_py.operators.errors import Cancelled, TaskFailed, TaskTimedOut
 from starling_py.operators.failures import typed_error
 from starling_py.operators.inputs import bound_inputs
 from starling_py.operators.quoting import decode_path, identifier
+from starling_py.operators.ranges import bounds, range_output, sorted_statement
 from starling_py.operators.resources import Stopwatch
 from starling_py.operators.scan import check_files
 from starling_py.operators.sink import Writer
@@ -32,7 +33,12 @@ from starling_py.shuffle.errors import ObjectExists, Origin, StarlingError
 from starling_py.shuffle.format import Producer
 from starling_py.shuffle.meter import metered
 from starling_py.shuffle.objects import RowStore
-from starling_py.shuffle.partition import partition_expression
+from starling_py.shuffle.partition import (
+    PARTITION_FUNCTION,
+    RANK_FUNCTION,
+    partition_expression,
+    split_by_rank,
+)
 from starling_py.shuffle.read import read_index
 from starling_py.shuffle.split import split_batches, split_by_partition
 from starling_py.shuffle.write import Committed, commit_output
@@ -100,6 +106,7 @@ def _attempt(
 
     committed: Committed | None = None
     failure: StarlingError | None = None
+    limits: tuple[bytes, ...] = ()
     rows_in = rows_out = 0
     try:
         check()
@@ -118,11 +125,12 @@ def _attempt(
                 made = work.output()
                 rows_in, rows_out = work.rows_in, work.rows_out
                 if isinstance(made, Committed):
-                    committed = made
+                    committed, limits = made, ()
                 else:
                     check()
                     _check_scans(spec)
                     committed = _commit(spec, made, store)
+                    limits = bounds(connection, store, local, made, committed)
         watch.lap("output")
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -134,7 +142,7 @@ def _attempt(
         bytes_in=_bytes_in(spec),
         bytes_out=0 if committed is None else committed.index.bytes,
     )
-    return _report(spec, worker, metrics, committed, failure)
+    return _report(spec, worker, metrics, committed, failure, limits)
 
 
 @dataclass(slots=True)
@@ -183,11 +191,16 @@ class _Work:
             statement = bound.preface + spec.statement.rstrip().rstrip(";")
             if spec.sink is not None:
                 return [self._written(statement, spec.sink)]
+            ranges = range_output(spec)
+            if ranges is not None:
+                statement = sorted_statement(statement, spec, ranges)
             relation = self.connection.sql(_with_numbers(statement, spec, hashed))
             _check_columns(relation, spec, len(hashed), self.instance)
             if spec.answer and isinstance(self.store, RowStore) and not hashed:
                 return self._stored(self.store, relation)
-            if len(hashed) == len(spec.outputs) == 1:
+            if ranges is not None:
+                made = split_by_rank(relation.to_arrow_table(), ranges.count)
+            elif len(hashed) == len(spec.outputs) == 1:
                 made = _split_stream(relation, *hashed[0], self.watch)
             else:
                 made = _split_table(relation, spec, self.watch)
@@ -302,6 +315,7 @@ def _commit(spec: TaskSpec, partitions: list[pa.Table], store: ObjectStore) -> C
         Producer(spec.query, spec.stage, spec.task, spec.nonce),
         partitions,
         codec=spec.codec,
+        function=PARTITION_FUNCTION if range_output(spec) is None else RANK_FUNCTION,
         inline_limit=spec.inline_limit,
         doublewrite=spec.doublewrite,
     )
@@ -339,6 +353,7 @@ def _report(
     metrics: TaskMetrics,
     committed: Committed | None,
     failure: StarlingError | None,
+    limits: tuple[bytes, ...] = (),
 ) -> TaskReport:
     record = None
     if failure is not None:
@@ -354,4 +369,5 @@ def _report(
         index=None if committed is None else committed.index,
         inline=b"" if committed is None else committed.inline,
         error=record,
+        bounds=limits,
     )

@@ -23,6 +23,7 @@ __all__ = [
     "HashPartitioning",
     "InputColumn",
     "Partitioning",
+    "RangePartitioning",
     "SamePartitions",
     "ScanColumn",
     "ScanInput",
@@ -111,13 +112,14 @@ class ShuffleInput(msgspec.Struct, frozen=True, tag="shuffle"):
     """Partitions of earlier stages' outputs, concatenated in the order of ``runs``.
 
     ``reads`` is how often the statement names the relation: more than once means that it must be
-    a table and not a stream.
+    a table and not a stream. ``condition`` is SQL over the columns that a row must pass, or empty.
     """
 
     name: str
     columns: tuple[InputColumn, ...]
     runs: tuple[PartitionRun, ...]
     reads: int = 1
+    condition: str = ""
 
 
 TaskInput = ScanInput | ShuffleInput
@@ -144,6 +146,19 @@ class HashPartitioning(msgspec.Struct, frozen=True, tag="hash"):
     spread_nulls: bool = False
 
 
+class RangePartitioning(msgspec.Struct, frozen=True, tag="range"):
+    """``count`` partitions of equal numbers of rows, sorted; the only output of its stage.
+
+    ``order`` is what stands behind ORDER BY, over the output's column names, and ``key`` an
+    expression whose bytes are in the same order. Each task sorts for itself; its report tells the
+    keys at which its partitions begin.
+    """
+
+    key: str
+    order: str
+    count: int
+
+
 class SamePartitions(msgspec.Struct, frozen=True, tag="same"):
     """A combiner's output: its only input's rows, by the ``count`` partitions they came in.
 
@@ -153,7 +168,7 @@ class SamePartitions(msgspec.Struct, frozen=True, tag="same"):
     count: int
 
 
-Partitioning = SinglePartition | HashPartitioning | SamePartitions
+Partitioning = SinglePartition | HashPartitioning | RangePartitioning | SamePartitions
 
 
 class SinkColumn(msgspec.Struct, frozen=True):
@@ -290,6 +305,10 @@ class TaskReport(msgspec.Struct, frozen=True):
     ``index.nonce`` is the winner's, which need not be this attempt's. Where the output is small,
     ``inline`` are the bytes of its partitions, at the offsets that ``index`` tells, and there is
     no object: the first report that the coordinator accepts is then the commit.
+
+    ``bounds`` are, for an output by ranges, the sort key of the first row of each partition that
+    has rows, and behind them that of the last row; they are cut to BOUND_BYTES, which keeps their
+    order.
     """
 
     query: str
@@ -301,3 +320,4 @@ class TaskReport(msgspec.Struct, frozen=True):
     index: ObjectIndex | None = None
     inline: bytes = b""
     error: ErrorRecord | None = None
+    bounds: tuple[bytes, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from starling_py.operators.task import HashPartitioning
+from starling_py.operators.task import HashPartitioning, RangePartitioning
 from starling_py.planner import algebra
 from starling_py.planner.algebra import JoinKind, inputs
 from starling_py.planner.expressions import Column, Expression, aggregate_sql, order_sql, sql
@@ -118,6 +118,8 @@ def _join(node: algebra.Join) -> str:
 
 
 def _partitioning(output: Partitioning) -> str:
+    if isinstance(output, RangePartitioning):
+        return f"{output.count} partitions sorted by {_plain(output.order)}"
     if not isinstance(output, HashPartitioning):
         return "one partition"
     nulls = ", NULLs anywhere" if output.spread_nulls else ""

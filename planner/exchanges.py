@@ -6,14 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.operators.plan import Delivery
-from starling_py.operators.task import HashPartitioning, SinglePartition
+from starling_py.operators.task import HashPartitioning, RangePartitioning, SinglePartition
 from starling_py.planner.algebra import Node, StageRead, outputs
-from starling_py.planner.expressions import Column, Expression, sql, substitute
+from starling_py.planner.expressions import (
+    Column,
+    Expression,
+    order_sql,
+    sort_key_sql,
+    sql,
+    substitute,
+)
 from starling_py.planner.fragments import Draft, Fragment, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from starling_py.planner.expressions import OrderKey
     from starling_py.planner.sizing import Sizing
 
 __all__ = ["Exchanges"]
@@ -80,6 +88,16 @@ class Exchanges:
             return Fragment(node, Spread.SPLIT, self.sizing.hash_tasks())
         sets = tuple(frozenset((key,)) for key in keys)
         return Fragment(node, Spread.HASHED, self.sizing.hash_tasks(), sets)
+
+    def ranged(self, fragment: Fragment, keys: tuple[OrderKey, ...]) -> Fragment:
+        """Return the rows of a fragment so that tasks have ranges of these keys, in task order."""
+        # A stage of its own: others may want these rows in the order in which they came.
+        draft = self.new_draft(fragment)
+        key = sort_key_sql(keys)
+        partitioning = RangePartitioning(key, order_sql(keys), self.sizing.rank_partitions())
+        output = draft.output(partitioning)
+        node = StageRead(draft.columns, draft.number, output, Delivery.RANGED, key)
+        return Fragment(node, Spread.SPLIT, self.sizing.hash_tasks())
 
     def whole_again(self, read: Node, fragment: Fragment) -> Fragment:
         """Return all rows of the stage that ``read`` reads, under the fragment's names."""

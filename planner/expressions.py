@@ -290,6 +290,17 @@ def order_sql(keys: tuple[OrderKey, ...]) -> str:
     )
 
 
+def sort_key_sql(keys: tuple[OrderKey, ...]) -> str:
+    """Return a call whose bytes are in the order of keys."""
+    parts = ", ".join(
+        f"{sql(key.expression)}, '{'DESC' if key.descending else 'ASC'}"
+        f" NULLS {'FIRST' if key.nulls_first else 'LAST'}'"
+        for key in keys
+    )
+    # Of keys that fit into eight bytes DuckDB makes a number, unless there is a string among them.
+    return f"create_sort_key({parts}, '', 'ASC NULLS LAST')"
+
+
 def aggregate_sql(call: Aggregate) -> str:
     """Return DuckDB's SQL for an aggregate call."""
     text = _call_sql(call)

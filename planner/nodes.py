@@ -44,12 +44,16 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class StageRead:
-    """In a stage, a read of output number ``output`` of an earlier stage, under these names."""
+    """In a stage, a read of output number ``output`` of an earlier stage, under these names.
+
+    ``key`` is the SQL of the sort key whose ranges the tasks have, if that is what is delivered.
+    """
 
     columns: tuple[Column, ...]
     stage: int
     output: int
     delivery: Delivery
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _exchange(
 def _gets(read: ExchangeRead, producer: Stage, stage: Stage) -> int:
     partitions = producer.outputs[read.output].count
     match read.delivery:
-        case Delivery.EVERYTHING:
+        case Delivery.EVERYTHING | Delivery.RANGED:
             return producer.tasks * stage.tasks
         case Delivery.ALIGNED:
             return producer.tasks

@@ -28,6 +28,8 @@ _FETCHED_BYTES = 128_000_000
 _LEAST_FETCHED_BYTES = 8_000_000
 """Below that a second task costs more requests than it saves time."""
 _PARTITIONS_PER_TASK = 4
+_RANKS_PER_TASK = 16
+_MOST_RANKS = 4096
 _COMFORTABLE = 0.5
 """The share of a worker's memory that one task may fill with everything it reads."""
 
@@ -57,14 +59,16 @@ class PlanOptions:
         ``"auto"`` where they make it cheaper.
     remote_shuffle
         Whether requests to the store of the shuffle cost anything.
+    sort_rows
+        So many rows, or what fills half of a worker, are sorted by several tasks.
+    balance_rows
+        A stage that reads at least so many rows through exchanges is not left skewed.
     prices
         What requests and seconds cost.
     function
         Where tasks run, or what their price is stated for.
     payload
         Bytes of data that a spec or a report may carry.
-    balance_rows
-        A stage that reads at least so many rows through exchanges is not left skewed.
     """
 
     tasks: int | None
@@ -76,10 +80,11 @@ class PlanOptions:
     few_groups: int = 2_000
     shuffle: Literal["auto", "direct", "combined"] = "auto"
     remote_shuffle: bool = False
+    balance_rows: int = 200_000
+    sort_rows: int = 4_000_000
     prices: Prices = field(default_factory=Prices)
     function: FunctionSize = field(default_factory=FunctionSize)
     payload: int = 3 << 20
-    balance_rows: int = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,15 @@ class Sizing:
     def partitions(self) -> int:
         """Return the number of hash partitions: more than tasks, so that tasks can be re-cut."""
         return _PARTITIONS_PER_TASK * self.hash_tasks()
+
+    def rank_partitions(self) -> int:
+        """Return the number of partitions of sorted rows, of which a range touches some in vain."""
+        return min(_RANKS_PER_TASK * self.hash_tasks(), _MOST_RANKS)
+
+    def sorts_in_parallel(self, rows: float, bytes_: float) -> bool:
+        """Whether an answer of so many rows is sorted by several tasks."""
+        share = self.options.memory / self.options.workers * _COMFORTABLE
+        return rows >= self.options.sort_rows or bytes_ > share
 
     def threads(self, tasks: int) -> int:
         """Return the cores of each task in a stage of so many tasks."""

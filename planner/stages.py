@@ -119,7 +119,9 @@ def _input(
     if isinstance(leaf, StageRead):
         columns_read = input_columns(leaf.columns)
         return ExchangeRead(
-            *(name, leaf.stage, leaf.output, leaf.delivery, columns_read), splittable=splittable
+            *(name, leaf.stage, leaf.output, leaf.delivery, columns_read),
+            splittable=splittable,
+            key=leaf.key,
         )
     columns = tuple(scan_column(item.name, item.column) for item in leaf.scanned)
     return scan_read(name, leaf, columns, 1 if leaf.replicated else tasks, footers, sizing)

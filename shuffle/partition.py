@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from starling_py.shuffle.split import split_batches, split_by_partition
@@ -9,20 +10,38 @@ from starling_py.shuffle.split import split_batches, split_by_partition
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
+
 __all__ = [
+    "BOUND_BYTES",
     "MAX_PARTITIONS",
     "PARTITION_FUNCTION",
+    "RANK_FUNCTION",
     "partition_expression",
     "partition_type",
     "split_batches",
     "split_by_partition",
+    "split_by_rank",
 ]
 
 PARTITION_FUNCTION = "duckdb-hash-high-1"
 """Name of the function, as the header of a shuffle object carries it."""
 
+RANK_FUNCTION = "rank-1"
+"""Partitions of sorted rows, by the rank of a row."""
+
+BOUND_BYTES = 64
+"""So much of a sort key tells where a partition by rank begins."""
+
 MAX_PARTITIONS = 1 << 20
 """The function keeps 24 bits of the hash: more partitions than this would fill unevenly."""
+
+
+def split_by_rank(table: pa.Table, count: int) -> list[pa.Table]:
+    """Cut sorted rows into ``count`` tables that follow one another, of equal numbers of rows."""
+    rows = table.num_rows
+    borders = [at * rows // count for at in range(count + 1)]
+    return [table.slice(a, b - a) for a, b in pairwise(borders)]
 
 
 def partition_type(count: int) -> str:

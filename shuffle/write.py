@@ -12,6 +12,7 @@ from starling_py.shuffle.errors import ObjectExists, StoreError
 from starling_py.shuffle.format import Producer, encode_object
 from starling_py.shuffle.index import Codec, ObjectIndex, PartitionEntry
 from starling_py.shuffle.objects import ArrowStore, ObjectStore, copy_key
+from starling_py.shuffle.partition import PARTITION_FUNCTION
 from starling_py.shuffle.read import read_index
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def commit_output(
     partitions: Sequence[pa.Table],
     *,
     codec: Codec = "none",
+    function: str = PARTITION_FUNCTION,
     inline_limit: int = 0,
     doublewrite: bool = False,
 ) -> Committed:
@@ -44,6 +46,8 @@ def commit_output(
 
     Parameters
     ----------
+    function
+        The partitioning function.
     inline_limit
         An object of at most so many bytes is not stored: whoever accepts the report of this
         attempt hands it on.
@@ -52,7 +56,7 @@ def commit_output(
     """
     if isinstance(store, ArrowStore):
         return Committed(commit_partitions(store, key, producer, partitions))
-    encoded = encode_object(producer, partitions, codec=codec)
+    encoded = encode_object(producer, partitions, codec=codec, function=function)
     if encoded.size <= inline_limit:
         return Committed(encoded.index, b"".join(encoded.parts))
     index = _put(store, key, encoded)

@@ -68,8 +68,8 @@ def resolve(
     target: str = "local",
     function: str | None = None,
     stage_workers: int | None = None,
-    prices: Prices | str | os.PathLike[str] | None = None,
     dialect: str = "duckdb",
+    prices: Prices | str | os.PathLike[str] | None = None,
 ) -> Config:
     """Return the options with their defaults filled in from the machine.
 
@@ -125,8 +125,8 @@ def resolve(
         target=cast("Target", target),
         function=function or FUNCTION,
         stage_workers=stage_workers,
-        prices=prices if isinstance(prices, Prices) else load_prices(prices),
         dialect=check_dialect(dialect),
+        prices=prices if isinstance(prices, Prices) else load_prices(prices),
     )
 
 

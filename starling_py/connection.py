@@ -43,8 +43,8 @@ def connect(
     target: str = "local",
     function: str | None = None,
     stage_workers: int | None = None,
-    prices: Prices | str | os.PathLike[str] | None = None,
     dialect: str = "duckdb",
+    prices: Prices | str | os.PathLike[str] | None = None,
     s3: S3Options | None = None,
     listeners: Iterable[Listener] = (),
 ) -> Connection:
@@ -81,11 +81,11 @@ def connect(
         The name or ARN of that function; by default ``starling-worker``.
     stage_workers
         How many tasks of one stage run at once; by default as many as of all stages.
+    dialect
+        That of the statements: ``"trino"``, ``"spark"``, ``"snowflake"`` …
     prices
         What requests and seconds cost, or a TOML or JSON file that says so; by default what the
         environment variable STARLING_PRICES names, or what is built in.
-    dialect
-        That of the statements: ``"trino"``, ``"spark"``, ``"snowflake"`` …
     s3
         How to reach S3; what it leaves open comes from the usual AWS variables and files.
     listeners
@@ -109,8 +109,8 @@ def connect(
         target=target,
         function=function,
         stage_workers=stage_workers,
-        prices=prices,
         dialect=dialect,
+        prices=prices,
     )
     access = S3Access(s3)
     patterns, scratch_folder = _tables(tables or {}, config)

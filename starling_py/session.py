@@ -227,9 +227,9 @@ class Session:
             memory=memory,
             shuffle=config.shuffle,
             remote_shuffle=config.scratch is not None,
+            dialect=config.dialect,
             prices=config.prices,
             function=self._function_size(),
-            dialect=config.dialect,
         )
         if finer:
             # Nor is a guess at the number of groups a reason any more to have one task merge them.

@@ -136,7 +136,7 @@ class _Distributor:
             case Window():
                 return place_window(node, context)
             case Sort():
-                return place_sort(node, None, context)
+                return place_sort(node, None, context, in_order=in_order)
             case Limit():
                 return place_limit(node, context)
             case SetOperation():

@@ -1,4 +1,7 @@
-"""ORDER BY and LIMIT: each task sorts and cuts its rows first, then one does so with the rest."""
+"""ORDER BY and LIMIT: each task sorts and cuts its rows first, then one does so with the rest.
+
+A large answer without LIMIT is sorted by ranges of its keys.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starling_py.planner.algebra import Limit, Node, Project, Sort
+from starling_py.planner.expressions import is_volatile
 
 if TYPE_CHECKING:
     from starling_py.planner.distribute.context import Context
@@ -14,10 +18,26 @@ if TYPE_CHECKING:
 __all__ = ["place_limit", "place_sort"]
 
 
-def place_sort(node: Sort, limit: Limit | None, context: Context) -> Fragment:
-    """Return the fragment of an ORDER BY, with the LIMIT right above it if there is one."""
+def place_sort(
+    node: Sort, limit: Limit | None, context: Context, *, in_order: bool = False
+) -> Fragment:
+    """Return the fragment of an ORDER BY, with the LIMIT right above it if there is one.
+
+    Where it is the order of the answer and that is large, each task sorts a range of the keys.
+    """
     moves = context.moves
     below = context.place(node.input)
+    size = context.estimator.estimate(node)
+    if (
+        in_order
+        and limit is None
+        and below.is_parallel
+        and node.keys
+        and context.sizing.sorts_in_parallel(size.rows, size.bytes)
+        and not any(is_volatile(key.expression) for key in node.keys)
+    ):
+        ranged = moves.ranged(below, node.keys)
+        return ranged.over(Sort(ranged.node, node.keys))
     if below.is_parallel:
         if limit is not None and limit.count is not None:
             most = limit.count + limit.offset

@@ -20,7 +20,14 @@ _PASSED_ON = (
 
 
 @click.command()
-@click.option("--port", default=9090, show_default=True, metavar="N", help="0 for any free one.")
+@click.option(
+    "--port",
+    default=9090,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(0, 65_535),
+    help="0 for any free one.",
+)
 @click.option("--name", default="starling-worker", show_default=True, help="Of the function.")
 @click.option(
     "--bundle",
@@ -52,11 +59,49 @@ _PASSED_ON = (
     help="Calls that may run at once.",
 )
 @click.option(
-    "--latency", default=0.0, metavar="SECONDS", help="What each call waits before it begins."
+    "--burst",
+    default=1000,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1),
+    help="New instances at first.",
 )
-@click.option("--throttle", default=0.0, metavar="SHARE", help="Calls to refuse: 0.1 is a tenth.")
-@click.option("--crash", default=0.0, metavar="SHARE", help="Calls whose function crashes.")
-@click.option("--expire", default=0.0, metavar="SHARE", help="Calls that run out of time.")
+@click.option(
+    "--rate",
+    default=100.0,
+    show_default=True,
+    metavar="N",
+    type=click.FloatRange(0),
+    help="New instances a second after that.",
+)
+@click.option(
+    "--latency",
+    default=0.0,
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    help="What each call waits before it begins.",
+)
+@click.option(
+    "--throttle",
+    default=0.0,
+    metavar="SHARE",
+    type=click.FloatRange(0, 1),
+    help="Calls to refuse: 0.1 is a tenth.",
+)
+@click.option(
+    "--crash",
+    default=0.0,
+    metavar="SHARE",
+    type=click.FloatRange(0, 1),
+    help="Calls whose function crashes.",
+)
+@click.option(
+    "--expire",
+    default=0.0,
+    metavar="SHARE",
+    type=click.FloatRange(0, 1),
+    help="Calls that run out of time.",
+)
 @click.option("--seed", default=0, metavar="N", help="Chooses the calls that go wrong.")
 def local(
     port: int,
@@ -65,6 +110,8 @@ def local(
     memory: int,
     timeout: int,
     concurrency: int,
+    burst: int,
+    rate: float,
     latency: float,
     throttle: float,
     crash: float,
@@ -85,7 +132,7 @@ def local(
     )
     server = LocalLambda(
         [function],
-        limits=Limits(concurrency=concurrency),
+        limits=Limits(concurrency=concurrency, scaling_burst=burst, scaling_rate=rate),
         faults=Faults(seed=seed, throttle=throttle, crash=crash, timeout=expire, latency=latency),
         port=port,
         region=os.environ.get("AWS_REGION") or "us-east-1",

@@ -239,8 +239,8 @@ def connection(
     target: str = "local",
     function: str | None = None,
     stage_workers: int | None = None,
-    prices: str | None = None,
     dialect: str = "duckdb",
+    prices: str | None = None,
 ) -> Connection:
     """Return the connection that a command's options describe."""
     from starling_py.connection import connect
@@ -263,8 +263,8 @@ def connection(
         target=target,
         function=function,
         stage_workers=stage_workers,
-        prices=prices,
         dialect=dialect,
+        prices=prices,
     )
 
 

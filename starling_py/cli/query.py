@@ -142,8 +142,8 @@ def query(
         target=target,
         function=function,
         stage_workers=stage_workers,
-        prices=prices,
         dialect=dialect,
+        prices=prices,
     ) as connected:
         cursor = connected.execute(text, parameters)
         give(

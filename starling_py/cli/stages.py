@@ -13,6 +13,7 @@ from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead
 from starling_py.operators.task import (
     HashPartitioning,
     Partitioning,
+    RangePartitioning,
     SamePartitions,
     SinglePartition,
 )
@@ -31,6 +32,7 @@ _INDENT = 10
 _DELIVERIES = {
     Delivery.PARTITIONED: "to each task its share of the partitions",
     Delivery.EVERYTHING: "broadcast, everything to every task",
+    Delivery.RANGED: "to each task a range of the sort key",
     Delivery.ALIGNED: "to each task the output of its share of tasks",
     Delivery.COMBINED: "to each task a group of partitions of a group of tasks",
 }
@@ -176,6 +178,8 @@ def _partitioning(output: Partitioning) -> str:
         case HashPartitioning(keys, number, spread):
             nulls = ", NULL keys spread" if spread else ""
             return f"{count(number, 'partition')} by hash of {', '.join(keys)}{nulls}"
+        case RangePartitioning(order=order, count=number):
+            return f"{count(number, 'partition')} sorted by {order}"
         case SamePartitions(number):
             return f"{count(number, 'partition')}, as they came"
         case _:

@@ -32,6 +32,7 @@ from starling_py.coordinator.options import DIVIDED, MEMORY_DIVISIONS, RETRIED
 from starling_py.coordinator.parts import divisions, halves, in_order
 from starling_py.coordinator.portions import Portion, portions
 from starling_py.coordinator.progress import Begun, Progress, StageProgress
+from starling_py.coordinator.ranges import KeyRange, key_ranges
 from starling_py.coordinator.specs import task_spec
 from starling_py.operators.errors import Cancelled, OutOfMemory, TaskTimedOut, WorkerDied
 from starling_py.operators.plan import ExchangeRead, Stage, StagePlan
@@ -62,6 +63,7 @@ class _StageState:
     running: int = 0
     held: deque[int] = field(default_factory=deque)
     portions: tuple[Portion, ...] | None = None
+    ranges: tuple[KeyRange, ...] | None = None
     complete: tuple[TaskReport, ...] = ()
 
     def reports(self) -> tuple[TaskReport, ...]:
@@ -252,6 +254,7 @@ class Scheduler:
                 state.begun = True
                 known = {read: self.reports(read) for read in _reads(state.stage)}
                 state.portions = portions(self._plan, state.stage, known)
+                state.ranges = key_ranges(state.stage, known)
                 actions.append(StageReady(state.stage))
                 for number in state.open:
                     heapq.heappush(self._ready, (state.stage.id, number))
@@ -281,7 +284,7 @@ class Scheduler:
         """Return what a task that was too large is divided into, if it is and can be."""
         state = self._stages[attempt.stage]
         stage = state.stage
-        if not self._options.divides or state.portions is not None or error.code not in DIVIDED:
+        if not self._options.divides or state.portions or error.code not in DIVIDED:
             return None
         is_hopeless = divisions(stage, attempt.task) >= MEMORY_DIVISIONS
         if error.code == OutOfMemory.code and is_hopeless:
@@ -324,6 +327,7 @@ class Scheduler:
                 deadline=until,
                 transport=self._options.transport,
                 portions=state.portions,
+                ranges=state.ranges,
             )
             invoke = Invoke(spec)
             self._in_flight[invoke.attempt] = until

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from starling_py.coordinator.parts import part_of, rows_of, share, task_of
 from starling_py.coordinator.portions import portion_parts
+from starling_py.coordinator.ranges import range_parts
 from starling_py.coordinator.reading import Part, partition_parts, task_outputs
 from starling_py.coordinator.transport import Transport
 from starling_py.operators.plan import Delivery, ExchangeRead, ScanRead, Stage, StagePlan
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from starling_py.coordinator.portions import Portion
+    from starling_py.coordinator.ranges import KeyRange
 
 __all__ = ["Part", "output_runs", "task_spec"]
 
@@ -91,6 +93,7 @@ def task_spec(
     deadline: float,
     transport: Transport = _PLAIN,
     portions: Sequence[Portion] | None = None,
+    ranges: Sequence[KeyRange] | None = None,
 ) -> TaskSpec:
     """Return what a worker needs to run one attempt of a task of ``stage``, or of a part of one.
 
@@ -102,6 +105,8 @@ def task_spec(
         Per stage that ``stage`` reads, those of all its tasks, in task order.
     portions
         What each task reads of the partitions, where that is not an equal number of them.
+    ranges
+        Which keys each task reads, where that is what it is told.
     """
     task, taken = task_of(stage, number), part_of(plan, stage, number)
     inputs: list[TaskInput] = []
@@ -114,7 +119,11 @@ def task_spec(
             inputs.append(ScanInput(read.name, read.columns, files, condition))
         else:
             producer = _stage(plan, read.stage)
-            if portions is not None and read.delivery is Delivery.PARTITIONED:
+            condition = ""
+            if ranges is not None and read.delivery is Delivery.RANGED:
+                parts = range_parts(producer, reports[read.stage], ranges[task])
+                condition = ranges[task].condition(read.key)
+            elif portions is not None and read.delivery is Delivery.PARTITIONED:
                 parts = portion_parts(producer, read, reports[read.stage], portions[task])
             else:
                 parts = _parts(producer, read, stage, task, taken)
@@ -126,7 +135,7 @@ def task_spec(
                 parts=parts,
                 copied=transport.doublewrite,
             )
-            inputs.append(ShuffleInput(read.name, read.columns, runs, read.reads))
+            inputs.append(ShuffleInput(read.name, read.columns, runs, read.reads, condition))
     return TaskSpec(
         query=plan.query,
         stage=stage.id,
@@ -179,6 +188,8 @@ def _parts(
         case Delivery.ALIGNED:
             aligned = share(producer.tasks, task, stage.tasks)
             return [part for part in _everything(producer, read.output) if part.task in aligned]
+        case Delivery.RANGED:
+            raise ValueError(f"stage {stage.id} has no ranges")
         case Delivery.EVERYTHING:
             return _everything(producer, read.output)
 

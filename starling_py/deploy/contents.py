@@ -89,7 +89,7 @@ _UNNEEDED = tuple(
         r"pyarrow/lib(arrow|parquet)\w*\.so(\.\d+\.\d+\.\d+)?",
         # Of some four hundred services one is called.
         r"botocore/data/(?!lambda/2015-03-31/(service|endpoint))[^/]+/.*",
-        r"boto3/(data|docs|examples|dynamodb|ec2)/.*",
+        r"boto3/(data|examples|dynamodb|ec2)/.*",
     )
 )
 

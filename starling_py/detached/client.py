@@ -10,7 +10,7 @@ from msgspec import structs
 
 from starling_py.coordinator.answers import Answer, answer_rows
 from starling_py.detached.calling import start
-from starling_py.detached.errors import QueryRunning, QueryUnknown
+from starling_py.detached.errors import CoordinatorLost, QueryRunning, QueryUnknown
 from starling_py.detached.files import QueryFiles
 from starling_py.detached.follow import Follower
 from starling_py.detached.state import Ending, Start
@@ -40,6 +40,8 @@ __all__ = ["DetachedQueries"]
 _POLL_SECONDS = (0.1, 1.0)
 _SILENCE_SECONDS = 30.0
 """A coordinator that lives saves a state more often than that."""
+_MOST_CALLS = 3
+"""So many coordinators are called in vain before whoever waits is told."""
 _CANCEL_SECONDS = 15.0
 
 
@@ -123,6 +125,8 @@ class DetachedQueries:
         ------
         QueryUnknown
             If there is no such query.
+        CoordinatorLost
+            If its coordinators do nothing.
         TaskTimedOut
             If it has not ended in time.
         """
@@ -131,7 +135,7 @@ class DetachedQueries:
         deadline = time.time() + seconds if seconds else float("inf")
         poll, most = _POLL_SECONDS
         changed_at = time.monotonic()
-        before = None
+        before, called = None, 0
         while True:
             seen = files.look()
             if seen.has_ending and (ending := files.ending()) is not None:
@@ -142,10 +146,12 @@ class DetachedQueries:
             if deadline == float("inf"):
                 deadline = files.request().deadline + self._silence_seconds
             if seen != before:
-                before, changed_at = seen, time.monotonic()
+                before, changed_at, called = seen, time.monotonic(), 0
                 follower.follow(seen)
             elif time.monotonic() - changed_at > self._silence_seconds:
-                changed_at = time.monotonic()
+                if called == _MOST_CALLS:
+                    raise _silent(query, called)
+                changed_at, called = time.monotonic(), called + 1
                 start(self._function(), self._call(query, seen.claim))
             if time.time() + poll > deadline:
                 raise TaskTimedOut("the query has not ended in time", origin=Origin(query))
@@ -243,6 +249,14 @@ class DetachedQueries:
     def _call(self, query: str, after: int = 0) -> Start:
         location = structs.replace(self._location, options=self.options)
         return Start(VERSION, location, query, after)
+
+
+def _silent(query: str, calls: int) -> CoordinatorLost:
+    return CoordinatorLost(
+        f"the coordinator was called {calls} times and does nothing",
+        hint="its log may tell why; starling deploy makes it anew, then attach again",
+        origin=Origin(query),
+    )
 
 
 def _unknown(query: str) -> QueryUnknown:

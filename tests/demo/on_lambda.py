@@ -147,7 +147,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("data", type=Path, help="folder of `starling tpch generate`")
     parser.add_argument("--show", default="3,12,18", help="queries whose answers are shown")
     parser.add_argument("--queries", default="1-22", help="queries that are compared with DuckDB")
-    parser.add_argument("--deployed", type=Path, help="bundle to deploy, instead of building")
+    parser.add_argument(
+        "--deployed",
+        type=Path,
+        nargs=2,
+        metavar=("WORKER", "COORDINATOR"),
+        help="bundles to deploy, instead of building",
+    )
     parser.add_argument("--bundle", type=Path, help="bundle to run, instead of building")
     given = parser.parse_args(arguments)
     endpoints = []
@@ -156,8 +162,10 @@ def main(arguments: list[str] | None = None) -> None:
             demo = Demo(stack, Path(folder))
             url = demo.upload(given.data)
             before = things(demo.aws)
-            made = ["--bundle", str(given.deployed)] if given.deployed else []
-            words = ["--data", url, "--memory", str(MEBIBYTES), *made]
+            words = ["--data", url, "--memory", str(MEBIBYTES)]
+            if given.deployed:
+                worker, coordinator = map(str, given.deployed)
+                words += ["--bundle", worker, "--coordinator-bundle", coordinator]
             demo.starling("deploy", "--bucket", BUCKET, *words)
             try:
                 run(demo, url, given, endpoints)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from starling_py.deploy.bundle import Bundle, Manifest
+from starling_py.deploy.contents import COORDINATOR, WORKER
 from starling_py.tpch.generate import generate
 from starling_py.worker.payload import VERSION
 
@@ -24,11 +25,12 @@ def test_the_demo(built: Bundle, tmp_path: Path):
     folder = tmp_path / "tmp"
     folder.mkdir()
     # What is deployed is not run here: it says what it is, and no more.
-    deployed = tmp_path / "deployed.zip"
-    with zipfile.ZipFile(deployed, "w") as archive:
-        manifest = Manifest(VERSION, built.manifest.handler, "arm64", "3.13", ())
-        archive.writestr("starling-bundle.json", msgspec.json.encode(manifest))
-    words = ["--show", "", "--queries", "6", "--deployed", deployed, "--bundle", built.path]
+    deployed = [tmp_path / "worker.zip", tmp_path / "coordinator.zip"]
+    for path, contents in zip(deployed, (WORKER, COORDINATOR), strict=True):
+        with zipfile.ZipFile(path, "w") as archive:
+            manifest = Manifest(VERSION, contents.handler, "arm64", "3.13", ())
+            archive.writestr("starling-bundle.json", msgspec.json.encode(manifest))
+    words = ["--show", "", "--queries", "6", "--bundle", built.path, "--deployed", *deployed]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path / "tpch"), *map(str, words)],
         env={**os.environ, "PYTHONPATH": str(SERVERS), "TMPDIR": str(folder)},

@@ -13,6 +13,7 @@ import pytest
 from lambda_processes import until
 
 from starling_py.detached.calling import start
+from starling_py.detached.errors import CoordinatorLost
 from starling_py.detached.files import QueryFiles
 from starling_py.detached.state import Planned, Request, Start
 from starling_py.events import QueryFinished, QueryPlanned, StageFinished, TaskFinished
@@ -104,6 +105,15 @@ def test_whoever_waits_calls_a_successor_when_nothing_happens(numbers):
     ending = queries.wait(query, seconds=100)
     assert rows(queries, query, ending) == ROWS
     assert lamb.statistics(COORDINATOR).calls >= 1
+
+
+def test_whoever_waits_is_told_when_nobody_does_anything(numbers):
+    lamb = numbers.serve(coordinator={"handler": "json.dumps"})
+    query = numbers.detach(SQL)
+    with pytest.raises(CoordinatorLost, match="called 3 times and does nothing"):
+        numbers.queries(silence_seconds=0.2).wait(query, seconds=100)
+    until(lambda: lamb.statistics(COORDINATOR).in_flight == 0)
+    assert lamb.statistics(WORKER).calls == 0
 
 
 def test_the_later_of_two_coordinators_goes_on(numbers):

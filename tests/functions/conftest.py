@@ -24,6 +24,7 @@ from starling_py.operators.plan import Delivery
 from starling_py.operators.quoting import decode_path, encode_path
 from starling_py.operators.task import FileRange, HashPartitioning
 from starling_py.shuffle.locations import S3Location
+from starling_py.shuffle.write_policy import WritePolicy
 
 
 class Place:
@@ -34,8 +35,10 @@ class Place:
         self.folder = folder
         self.stack = stack
         self.prefix = server.new_prefix()
-        self.location = S3Location(BUCKET, self.prefix, server.options())
-        self.access = S3Access(server.options())
+        # A put that is cut off for a quicker one may be done by ministack when all is over.
+        options = server.options(write=WritePolicy(enabled=False))
+        self.location = S3Location(BUCKET, self.prefix, options)
+        self.access = S3Access(options)
 
     def serve(
         self,

@@ -463,6 +463,24 @@ def test_the_command_is_described():
     assert all(option.help for option in local.params)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--port", "99999"],
+        ["--memory", "64"],
+        ["--timeout", "901"],
+        ["--throttle", "1.5"],
+        ["--crash", "-1"],
+        ["--latency", "-1"],
+        ["--burst", "0"],
+    ],
+)
+def test_what_cannot_be_served(words):
+    done = CliRunner().invoke(lambda_, ["local", *words])
+    assert done.exit_code == 2
+    assert "is not in the range" in done.output
+
+
 def test_the_group_lists_its_commands():
     listed = CliRunner().invoke(lambda_, ["--help"]).output
     assert "local" in listed

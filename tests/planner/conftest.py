@@ -59,6 +59,7 @@ class World:
         *,
         small_rows: int = 0,
         few_groups: int | None = None,
+        sort_rows: int = 4_000_000,
         shuffle: Literal["auto", "direct", "combined"] = "auto",
     ) -> StagePlan:
         few = small_rows if few_groups is None else few_groups
@@ -68,6 +69,7 @@ class World:
             few_groups=few,
             shuffle=shuffle,
             balance_rows=0,
+            sort_rows=sort_rows,
         )
         return self.planner.plan(sql, self.catalog, options, "test")
 
