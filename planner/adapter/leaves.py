@@ -153,21 +153,32 @@ def read_unnest(serialized: Serialized, node: Node, row: Row, names: Names) -> t
             lists.append((column, _list(made)))
         return Unnest(node, tuple(lists)), row + tuple(column for column, _ in lists)
     name = serialized["qname"]["path"][-1]
-    if name not in _PER_ROW:
+    if name not in _PER_ROW or serialized["table_filters"]["filters"]:
         raise CannotDistribute(f"table function {name} for each row")
-    _only_its_rows(serialized)
     passed = serialized["projected_input"]
     arguments: tuple[Expression, ...] = row[: len(row) - len(passed)]
-    types = [type_name(type_) for type_ in serialized["returned_types"]]
-    if len(types) != 1:
-        raise CannotDistribute(f"table function {name} of several columns")
+    columns = tuple(
+        Column(names.fresh(base), type_name(type_))
+        for base, type_ in zip(serialized["names"], serialized["returned_types"], strict=True)
+    )
     if name != "unnest":
-        arguments = (Call(name, arguments, f"{types[0]}[]"),)
+        arguments = (Call(name, arguments, f"{columns[0].type}[]"),)
     if len(arguments) != 1:
         raise CannotDistribute("UNNEST of several lists for each row")
-    column = Column(names.fresh(serialized["names"][0]), types[0])
-    unnested = Unnest(node, ((column, _list(arguments[0])),))
-    return unnested, (column, *(row[at] for at in passed))
+    lists.append((columns[0], _list(arguments[0])))
+    if serialized["source_ordinality"] == "WITH_ORDINALITY" and serialized["ordinality_idx"] == 1:
+        lists.append((columns[1], _places(arguments[0])))
+    if len(lists) != len(columns):
+        raise CannotDistribute(f"table function {name} of several columns")
+    found = (columns[index["index"]] for index in serialized["column_indexes"])
+    return Unnest(node, tuple(lists)), (*found, *(row[at] for at in passed))
+
+
+def _places(values: Expression) -> Expression:
+    """Return the list of 1, 2 … that is as long as another list."""
+    one = Literal("CAST(1 AS BIGINT)", "BIGINT", 1)
+    length = Call("len", (values,), "BIGINT")
+    return Call("range", (one, Call("+", (length, one), "BIGINT", "infix")), "BIGINT[]")
 
 
 def _list(made: Expression) -> Expression:

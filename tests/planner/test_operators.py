@@ -23,6 +23,8 @@ SELECT unnest(list(id ORDER BY id)) FROM l GROUP BY g
 SELECT id, u FROM l, unnest([id, k]) t(u)
 SELECT id, u, g FROM l, generate_series(1, k, 2) t(u) WHERE u > 2
 SELECT id, u FROM l LEFT JOIN LATERAL unnest([k]) t(u) ON u > 2
+SELECT id, u, o FROM l, unnest([id, k, NULL]) WITH ORDINALITY t(u, o)
+SELECT id, o FROM l, range(k) WITH ORDINALITY t(u, o) WHERE o > 2
 SELECT id, u, w FROM l, unnest([id, k]) t(u), range(u % 3) s(w)
 SELECT l.id, y FROM l, LATERAL (VALUES (k), (id), (NULL)) t(y)
 SELECT id, (SELECT max(u) FROM unnest([id, k]) t(u)) FROM l
