@@ -50,6 +50,9 @@ SELECT list_reduce([1, 2, k], lambda a, b: a * 2 + b, id), list_reduce([k], lamb
 SELECT list_filter(apply([k], lambda x: apply([id], lambda y: x + y)), lambda z: z <> []) FROM l
 SELECT apply([1, 2], lambda x: CASE WHEN x = k THEN apply([x], lambda x: x + 1) ELSE [x] END) FROM l
 SELECT k, list_sum(list_transform(list(id), lambda x: x % 3)) FROM l GROUP BY k
+SELECT invoke(lambda x, y: x - y * k + id, 5, 2) FROM l
+SELECT apply([1], lambda a: invoke(lambda x: x - a * k, 7)) FROM l
+SELECT k, min({'1': TIMETZ '00:00:00+05:30'}) FROM l GROUP BY k
 SELECT id FROM l WHERE (k, id) IN ((1, 2), (3, 4), (3, 3)) OR (k, g) > (7, 'g1')
 SELECT row(k, g) AS t, count(*), max((id, d)) FROM l GROUP BY 1
 SELECT id, [row(k, g)] AS t FROM l JOIN r ON row(k, 1) = row(k2, 1)
