@@ -192,11 +192,13 @@ class _Reader:
     def project(self, serialized: Serialized) -> tuple[Node, Row]:
         node, row = self._only(serialized)
         items: list[Named] = []
+        passed: set[str] = set()
         result: list[Column] = []
         for item in serialized["expressions"]:
             made = expression(item, row)
             if isinstance(made, Column):
-                if made.name not in (known.name for known in items):
+                if made.name not in passed:
+                    passed.add(made.name)
                     items.append(Named(made.name, made))
                 result.append(made)
                 continue
