@@ -11,10 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from starling_py.operators.combine import combine, is_combiner
-from starling_py.operators.errors import Cancelled, TaskFailed, TaskTimedOut
+from starling_py.operators.errors import Cancelled, TaskTimedOut
 from starling_py.operators.failures import typed_error
 from starling_py.operators.inputs import bound_inputs
-from starling_py.operators.quoting import decode_path, identifier
+from starling_py.operators.outputs import (
+    BATCH_ROWS,
+    check_columns,
+    split_stream,
+    split_table,
+    with_numbers,
+)
+from starling_py.operators.quoting import decode_path
 from starling_py.operators.ranges import bounds, range_output, sorted_statement
 from starling_py.operators.resources import Stopwatch
 from starling_py.operators.scan import check_files
@@ -36,16 +43,14 @@ from starling_py.shuffle.objects import RowStore
 from starling_py.shuffle.partition import (
     PARTITION_FUNCTION,
     RANK_FUNCTION,
-    partition_expression,
     split_by_rank,
 )
 from starling_py.shuffle.read import read_index
-from starling_py.shuffle.split import split_batches, split_by_partition
 from starling_py.shuffle.write import Committed, commit_output
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from starling_py.operators.instance import Instance
     from starling_py.operators.task import FileSink
@@ -53,10 +58,6 @@ if TYPE_CHECKING:
     from starling_py.shuffle.objects import ObjectStore
 
 __all__ = ["run_task"]
-
-_NUMBERS = "starling_partition_"
-_BATCH_ROWS = 1 << 17
-"""What ``split_batches`` works best with."""
 
 
 def run_task(
@@ -194,16 +195,16 @@ class _Work:
             ranges = range_output(spec)
             if ranges is not None:
                 statement = sorted_statement(statement, spec, ranges)
-            relation = self.connection.sql(_with_numbers(statement, spec, hashed))
-            _check_columns(relation, spec, len(hashed), self.instance)
+            relation = self.connection.sql(with_numbers(statement, spec, hashed))
+            check_columns(relation, spec, len(hashed), self.instance)
             if spec.answer and isinstance(self.store, RowStore) and not hashed:
                 return self._stored(self.store, relation)
             if ranges is not None:
                 made = split_by_rank(relation.to_arrow_table(), ranges.count)
             elif len(hashed) == len(spec.outputs) == 1:
-                made = _split_stream(relation, *hashed[0], self.watch)
+                made = split_stream(relation, *hashed[0], self.watch)
             else:
-                made = _split_table(relation, spec, self.watch)
+                made = split_table(relation, spec, self.watch)
             self.rows_out = sum(table.num_rows for table in made) // len(spec.outputs)
             self.watch.lap("statement")
         return made
@@ -211,7 +212,7 @@ class _Work:
     def _stored(self, store: RowStore, relation: duckdb.DuckDBPyRelation) -> Committed:
         """Store the answer batch by batch: it may be larger than memory."""
         spec = self.spec
-        reader = relation.to_arrow_reader(_BATCH_ROWS)
+        reader = relation.to_arrow_reader(BATCH_ROWS)
         named = zip(reader.schema, spec.columns, strict=True)
         fields = [field.with_name(column.name) for field, column in named]
         schema = pa.schema(fields, reader.schema.metadata)
@@ -235,77 +236,6 @@ class _Work:
         self.rows_out = pc.sum(written["rows"]).as_py() or 0
         self.watch.lap("statement")
         return written
-
-
-def _with_numbers(
-    statement: str, spec: TaskSpec, hashed: Sequence[tuple[int, HashPartitioning]]
-) -> str:
-    """Return the statement with a column of partition numbers for each output by hash."""
-    if not hashed:
-        return statement
-    names = ", ".join(identifier(column.name) for column in spec.columns)
-    numbers = ", ".join(
-        f"{partition_expression(output.keys, output.count, spread_nulls=output.spread_nulls)}"
-        f" AS {_NUMBERS}{number}"
-        for number, output in hashed
-    )
-    # The line break ends a comment that the statement may end with.
-    return f"SELECT *, {numbers} FROM ({statement}\n) AS answer({names})"
-
-
-def _split_stream(
-    relation: duckdb.DuckDBPyRelation, number: int, output: HashPartitioning, watch: Stopwatch
-) -> list[pa.Table]:
-    """Return the partitions of the only output; the answer is never whole in memory twice."""
-    reader = relation.to_arrow_reader(_BATCH_ROWS)
-    waited = 0.0
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        nonlocal waited
-        asked = time.perf_counter()
-        for batch in reader:
-            waited += time.perf_counter() - asked
-            yield batch
-            asked = time.perf_counter()
-        waited += time.perf_counter() - asked
-
-    begun = time.perf_counter()
-    made = split_batches(batches(), reader.schema, f"{_NUMBERS}{number}", output.count)
-    watch.cut(time.perf_counter() - begun - waited)
-    return made
-
-
-def _split_table(
-    relation: duckdb.DuckDBPyRelation, spec: TaskSpec, watch: Stopwatch
-) -> list[pa.Table]:
-    """Return the partitions of several outputs, or of one that is not by hash."""
-    table = relation.to_arrow_table()
-    begun = time.perf_counter()
-    names = [column.name for column in spec.columns]
-    table = table.rename_columns(names + table.column_names[len(names) :])
-    partitions: list[pa.Table] = []
-    for number, output in enumerate(spec.outputs):
-        if isinstance(output, HashPartitioning):
-            numbers = f"{_NUMBERS}{number}"
-            partitions += split_by_partition(table.select([*names, numbers]), numbers, output.count)
-        else:
-            partitions.append(table.select(names))
-    watch.cut(time.perf_counter() - begun)
-    return partitions
-
-
-def _check_columns(
-    relation: duckdb.DuckDBPyRelation, spec: TaskSpec, extra: int, instance: Instance
-) -> None:
-    found = [str(type_) for type_ in relation.types]
-    found = found[: len(found) - extra]
-    if len(found) != len(spec.columns):
-        raise TaskFailed(
-            f"the statement has {len(found)} columns, {len(spec.columns)} were declared"
-        )
-    for column, actual in zip(spec.columns, found, strict=True):
-        if column.type != actual and instance.type_name(column.type) != actual:
-            raise TaskFailed(f"column {column.name} is {actual}, {column.type} was declared")
 
 
 def _commit(spec: TaskSpec, partitions: list[pa.Table], store: ObjectStore) -> Committed:

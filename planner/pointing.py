@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 __all__ = ["point_at", "pointed", "syntax_error"]
 
+_ADVICE = ' Use "SET '
+"""What follows is about settings that a user does not have."""
+
 
 def syntax_error(text: str, error: Mapping[str, Any]) -> SqlError:
     """Return DuckDB's parser error, pointing into the text."""
-    message = str(error.get("error_message", "syntax error"))
+    message = str(error.get("error_message", "syntax error")).partition(_ADVICE)[0]
     return SqlSyntaxError(point_at(text, message, error.get("position")))
 
 

@@ -29,7 +29,7 @@ _LEAST_FETCHED_BYTES = 8_000_000
 """Below that a second task costs more requests than it saves time."""
 _PARTITIONS_PER_TASK = 4
 _RANKS_PER_TASK = 16
-_MOST_RANKS = 4096
+_MOST_RANKS = 1024
 _COMFORTABLE = 0.5
 """The share of a worker's memory that one task may fill with everything it reads."""
 

@@ -6,6 +6,7 @@ bytes).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,11 @@ SESSION_FUNCTIONS = frozenset(
     )
 )
 """Functions whose answer depends on the session, or on how it keeps its vectors."""
+_NEEDS_A_TREE = re.compile(
+    r"read_parquet|parquet_scan|filename|file_row_number|rowid|[?$:]|duckdb_\w+|pragma_\w+"
+    r"|information_schema|pg_catalog|sqlite_\w+",
+    re.IGNORECASE,
+)
 _TABLES_HINT = "`starling tables` lists the tables."
 VIRTUAL_COLUMNS = ("filename", "file_row_number")
 """Columns that DuckDB lets a Parquet scan name although ``*`` leaves them out."""
@@ -119,7 +125,10 @@ def parse(
     ParameterError
         When the values do not fit the statement's parameters.
     """
-    text, tree = parsed(connection, text)
+    try:
+        text, tree = parsed(connection, text)
+    except RecursionError:
+        return _unread(connection, text, parameters)
     if tree["error"]:
         if tree.get("error_type") == "not implemented":
             if str(tree.get("error_message")).startswith("Mixing named and positional"):
@@ -139,6 +148,15 @@ def parse(
     if not describing:
         refuse_unnamed(nodes)
     return _Collector(text, found, given(connection, found, parameters)).collect(nodes)
+
+
+def _unread(connection: duckdb.DuckDBPyConnection, text: str, parameters: Parameters) -> Source:
+    """Return what can be known of a statement whose tree is too deep to be looked at."""
+    found = _NEEDS_A_TREE.search(text)
+    if found:
+        raise Unsupported(f"{found[0]} in a statement that is nested so deeply is not supported")
+    tables = tuple(sorted(connection.get_table_names(text)))
+    return Source(text, tables, (), (), (), False, given=given(connection, (), parameters))
 
 
 def _refusal(connection: duckdb.DuckDBPyConnection, text: str) -> Unsupported:

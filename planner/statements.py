@@ -162,7 +162,10 @@ def given_to(statement: Statement, parameters: Parameters) -> Statement:
 
 def _checked(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     """Return the text, or raise DuckDB's own error for what is not SQL, or several statements."""
-    text, tree = parsed(connection, text)
+    try:
+        text, tree = parsed(connection, text)
+    except RecursionError:
+        tree = {"error": False}  # what is wrong would be told in a tree without depth
     if tree["error"] and tree.get("error_type") != "not implemented":
         raise syntax_error(text, tree)
     if len(connection.extract_statements(text)) > 1:

@@ -35,11 +35,11 @@ from starling_py.planner.algebra import (
     Window,
     outputs,
 )
-from starling_py.planner.expressions import Case, Column, Expression, Literal
+from starling_py.planner.derived import derived_facts
+from starling_py.planner.expressions import Column
 from starling_py.planner.selectivity import (
     GUESS,
     Relation,
-    behind,
     facts_of,
     filtered,
     scaled,
@@ -112,11 +112,7 @@ class Estimator:
                 return filtered(self.estimate(input_), conditions)
             case Project(input=input_, items=items):
                 below = self.estimate(input_)
-                facts = {}
-                for item in items:
-                    column = behind(_chosen(item.expression))
-                    known = below.columns.get(column.name) if column else None
-                    facts[item.name] = known or unknown(item.column, below.rows)
+                facts = {item.name: derived_facts(item.expression, below) for item in items}
                 return Relation(below.rows, facts)
             case Join():
                 return self.join(node, self.estimate(node.left), self.estimate(node.right))
@@ -268,14 +264,6 @@ def _groups(keys: Sequence[str], below: Relation) -> float:
 
 def _guessed(columns: Sequence[Column]) -> Relation:
     return Relation(_GUESS_ROWS, {c.name: unknown(c, _GUESS_ROWS) for c in columns})
-
-
-def _chosen(expression: Expression) -> Expression:
-    """Return the value of CASE WHEN … THEN value END, which has no others but NULL."""
-    match expression:
-        case Case(branches=((_, value),), otherwise=Literal(type='"NULL"')):
-            return value
-    return expression
 
 
 def _renamed(relation: Relation, old: tuple[Column, ...], new: tuple[Column, ...]) -> Relation:

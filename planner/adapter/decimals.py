@@ -1,4 +1,4 @@
-"""Sums and differences of DECIMALs, so that DuckDB binds them to the same type a second time.
+"""Sums and products of DECIMALs, so that DuckDB binds them to the same type a second time.
 
 A bound ``a + b`` has both arguments cast to the type of the result. Written as it stands, it would
 be bound to a type one digit wider, and slower where that needs more than 64 bits. So the casts are
@@ -11,9 +11,10 @@ from decimal import Decimal
 
 from starling_py.planner.expressions import Call, Cast, Expression, Literal
 
-__all__ = ["decimal_sum", "width_and_scale"]
+__all__ = ["decimal_product", "decimal_sum", "width_and_scale"]
 
 _WIDEST = 38
+_WIDEST_IN_64_BITS = 18
 
 
 def width_and_scale(type_: str) -> tuple[int, int] | None:
@@ -33,6 +34,24 @@ def decimal_sum(name: str, arguments: tuple[Expression, ...], type_: str) -> Exp
     if rebound == type_:
         return Call(name, arguments, type_, "infix")
     return Cast(Call(name, arguments, rebound or type_, "infix"), type_)
+
+
+def decimal_product(arguments: tuple[Expression, ...], type_: str) -> Expression:
+    """Return ``a * b`` of the DECIMAL ``type_`` as the binder understood it.
+
+    Both arguments have been cast to the width of the result, so that the product is bound to twice
+    that, up to the most that so many bits hold. The values are the same.
+    """
+    known = [width_and_scale(argument.type) for argument in arguments]
+    sizes = [size for size in known if size is not None]
+    if len(sizes) < len(known):
+        return Call("*", arguments, type_, "infix")
+    width, scale = sum(w for w, _ in sizes), sum(s for _, s in sizes)
+    if width > _WIDEST_IN_64_BITS >= max(w for w, _ in sizes) and scale < _WIDEST_IN_64_BITS:
+        width = _WIDEST_IN_64_BITS
+    rebound = f"DECIMAL({min(width, _WIDEST)},{scale})"
+    made = Call("*", arguments, rebound, "infix")
+    return made if rebound == type_ else Cast(made, type_)
 
 
 def _bound_type(arguments: tuple[Expression, ...]) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from starling_py.operators.quoting import identifier
-from starling_py.planner.adapter.decimals import decimal_sum, width_and_scale
+from starling_py.planner.adapter.decimals import decimal_product, decimal_sum, width_and_scale
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.expressions import (
     Aggregate,
@@ -152,6 +152,8 @@ def _function(serialized: Serialized, row: Sequence[Expression]) -> Expression:
     if len(arguments) == 2 and name in _INFIX:
         if name in ("+", "-") and width_and_scale(type_):
             return decimal_sum(name, arguments, type_)
+        if name == "*" and width_and_scale(type_):
+            return decimal_product(arguments, type_)
         return Call(name, arguments, type_, "infix")
     if len(arguments) == 1 and name in _PREFIX:
         return Call(name, arguments, type_, "prefix")

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from starling_py.operators.plan import Delivery
 from starling_py.planner.aggregates import in_two_parts
 from starling_py.planner.algebra import (
     Group,
@@ -17,11 +18,14 @@ from starling_py.planner.algebra import (
     Named,
     Node,
     Project,
+    SetKind,
+    SetOperation,
     Unnest,
     outputs,
     with_columns,
 )
 from starling_py.planner.distribute.groups import place_group
+from starling_py.planner.distribute.sets import united
 from starling_py.planner.expressions import Call, Case, Cast, Column, Expression, Literal
 from starling_py.planner.fragments import Fragment, Spread
 from starling_py.planner.types import is_hashable
@@ -30,8 +34,6 @@ if TYPE_CHECKING:
     from starling_py.planner.distribute.context import Context
 
 __all__ = ["place_grouping_sets"]
-
-_ALONE = "GROUPING SETS with () of an aggregate that has no parts"
 
 
 def place_grouping_sets(node: GroupingSets, context: Context) -> Fragment:
@@ -45,11 +47,7 @@ def place_grouping_sets(node: GroupingSets, context: Context) -> Fragment:
     sets = tuple(dict.fromkeys(tuple(sorted(one)) for one in node.sets))
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
-        if () in sets:
-            # Without rows there is a group of none of them, which no row would bring about.
-            gathered = replace(context.moves.whole(below), alone=_ALONE)
-            return gathered.over(replace(node, input=gathered.node))
-        grouped = _repeated(node, sets, mask, below, context)
+        grouped = _apart(node, sets, mask, below, context)
         return grouped.over(_finished(node, mask, grouped.node, context))
     partial = GroupingSets(
         below.node,
@@ -69,6 +67,39 @@ def place_grouping_sets(node: GroupingSets, context: Context) -> Fragment:
     )
     passed = tuple(Named(key.name, key) for key in keys)
     return moved.over(_finished(node, mask, Project(merged, passed + results), context))
+
+
+def _apart(
+    node: GroupingSets,
+    sets: tuple[tuple[int, ...], ...],
+    mask: Column,
+    below: Fragment,
+    context: Context,
+) -> Fragment:
+    """Return the groups of rows that are repeated for each set; those of no key beside them.
+
+    Without rows there is a group by no key, which no row would bring about.
+    """
+    if () not in sets:
+        return _repeated(node, sets, mask, below, context)
+    moves = context.moves
+    draft = moves.close(below)
+    once, again = (moves.read(draft, Delivery.ALIGNED, outputs(below.node)) for _ in range(2))
+    rest = tuple(one for one in sets if one)
+    total = place_group(Group(node.input, (), node.aggregates), context, again)
+    nulls = (
+        Named(key.name, Literal(f"CAST(NULL AS {key.type})", key.type)) for key in node.key_columns
+    )
+    passed = (Named(column.name, column) for column in outputs(total.node))
+    bits = Named(mask.name, _integer(_mask((), node)))
+    total = total.over(Project(total.node, (*nulls, bits, *passed)))
+    if not rest:
+        return total
+    grouped = _repeated(node, rest, mask, once, context)
+    members = [grouped.over(with_columns(grouped.node, outputs(total.node))), total]
+    columns = outputs(total.node)
+    union = SetOperation(SetKind.UNION, True, tuple(m.node for m in members), columns)
+    return united(union, members, context, in_order=False)
 
 
 def _repeated(

@@ -13,7 +13,7 @@ from starling_py.planner.types import is_hashable
 if TYPE_CHECKING:
     from starling_py.planner.distribute.context import Context
 
-__all__ = ["place_set_operation"]
+__all__ = ["place_set_operation", "united"]
 
 
 def place_set_operation(node: SetOperation, context: Context, *, in_order: bool) -> Fragment:
@@ -25,7 +25,7 @@ def place_set_operation(node: SetOperation, context: Context, *, in_order: bool)
         together = replace(node, inputs=tuple(member.node for member in gathered))
         return Fragment(together, Spread.ONE, 1)
     if node.kind is SetKind.UNION:
-        return _union(node, members, context, in_order=in_order)
+        return united(node, members, context, in_order=in_order)
     if not all(is_hashable(column.type) for column in node.columns):
         moved = [moves.whole(member) for member in members]
     else:
@@ -38,7 +38,7 @@ def place_set_operation(node: SetOperation, context: Context, *, in_order: bool)
     return Fragment(together, Spread.HASHED, first.tasks, keys)
 
 
-def _union(
+def united(
     node: SetOperation, members: list[Fragment], context: Context, *, in_order: bool
 ) -> Fragment:
     """Return UNION ALL: each member a stage, read piece by piece, or whole to keep order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,6 +37,8 @@ def begin(
     function: str | None,
     stage_workers: int | None,
     coordinator: str | None,
+    dialect: str,
+    parameters: dict[str, Any],
     quiet: bool,
     useless: Sequence[str],
 ) -> None:
@@ -50,7 +52,7 @@ def begin(
         )
     from starling_py.config import resolve
     from starling_py.detached.planning import check_remote
-    from starling_py.detached.state import Request
+    from starling_py.detached.state import Request, encode_parameters
     from starling_py.session import SECONDS
 
     config = resolve(
@@ -62,6 +64,7 @@ def begin(
         target=target,
         function=function,
         stage_workers=stage_workers,
+        dialect=dialect,
     )
     check_remote(filter(None, (data, *tables.values())))
     with _queries(scratch, coordinator or COORDINATOR) as queries:
@@ -78,6 +81,8 @@ def begin(
                 options=queries.options,
                 deadline=time.time() + SECONDS,
                 stage_workers=config.stage_workers,
+                dialect=config.dialect,
+                parameters=encode_parameters(parameters),
             )
         )
     click.echo(query)

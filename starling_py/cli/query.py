@@ -31,7 +31,7 @@ __all__ = ["check_output", "give", "query"]
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
 _NOT_DETACHED = (
-    *("dialect", "memory", "isolation", "prices"),
+    *("memory", "isolation", "prices"),
     *("format_", "output", "max_rows", "stats", "cost"),
 )
 """Options that mean nothing to a query that runs elsewhere, or that are for its answer."""
@@ -107,8 +107,6 @@ def query(
     if detach:
         from starling_py.cli.detached import begin
 
-        if parameters:
-            raise click.UsageError("--detach takes no --param")
         given = {name: context.get_parameter_source(name) for name in _NOT_DETACHED}
         begin(
             text,
@@ -123,6 +121,8 @@ def query(
             function=function,
             stage_workers=stage_workers,
             coordinator=coordinator,
+            dialect=dialect,
+            parameters=parameters,
             quiet=quiet,
             useless=[name for name, source in given.items() if source is not _DEFAULT],
         )

@@ -29,6 +29,8 @@ __all__ = ["plan_text", "show_plan"]
 
 _WIDTH = 80
 _INDENT = 10
+_PRETTY = 50_000
+"""Characters of a statement that is laid out; longer ones stay as they are."""
 _DELIVERIES = {
     Delivery.PARTITIONED: "to each task its share of the partitions",
     Delivery.EVERYTHING: "broadcast, everything to every task",
@@ -206,11 +208,13 @@ def _sql(statement: str) -> Iterator[Text]:
 
 
 def _pretty(statement: str) -> str:
+    if len(statement) > _PRETTY:
+        return statement
     import sqlglot
     from sqlglot.errors import SqlglotError
 
     try:
         pretty = sqlglot.transpile(statement, read="duckdb", write="duckdb", pretty=True)
-    except SqlglotError:
+    except (SqlglotError, RecursionError):
         return statement
     return "\n".join(pretty)

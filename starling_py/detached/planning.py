@@ -10,7 +10,7 @@ from starling_py.access import S3Access
 from starling_py.catalog.catalog import FileCatalog
 from starling_py.config import resolve
 from starling_py.detached.adopt import has_ranges
-from starling_py.detached.state import Planned
+from starling_py.detached.state import Planned, decode_parameters
 from starling_py.planner.errors import Unsupported
 from starling_py.planner.expressions import VOLATILE
 from starling_py.session import Session
@@ -72,6 +72,7 @@ def open_session(request: Request, scratch: S3Location, folder: Path) -> Session
         doublewrite=request.doublewrite,
         target="lambda",
         function=request.function,
+        dialect=request.dialect,
     )
     access = S3Access(request.options)
     catalog = _RemoteCatalog(
@@ -91,7 +92,7 @@ def plan_request(session: Session, request: Request, query: str) -> Planned:
     from starling_py.planner.copying import Query
 
     with metered() as planning:
-        statement = session.read(request.sql)
+        statement = session.read(request.sql, decode_parameters(request.parameters))
         if not isinstance(statement, Query):
             raise Unsupported(
                 "only queries are detached, no other statements",

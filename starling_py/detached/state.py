@@ -6,7 +6,9 @@ those of the same version are read.
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -20,6 +22,9 @@ from starling_py.shuffle.s3_options import S3Options
 from starling_py.worker.errors import FunctionMismatch
 from starling_py.worker.payload import VERSION, pack, unpack
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = [
     "Claim",
     "Ending",
@@ -28,7 +33,9 @@ __all__ = [
     "Saved",
     "Start",
     "decode",
+    "decode_parameters",
     "encode",
+    "encode_parameters",
 ]
 
 _T = TypeVar("_T")
@@ -37,6 +44,7 @@ _T = TypeVar("_T")
 class Request(msgspec.Struct, frozen=True):
     """A query: a statement, the tables that it may name, and how it is to run.
 
+    ``parameters`` are those of the statement, as :func:`encode_parameters` writes them.
     ``options`` are the ways to its tables, ``function`` is that of its tasks, and ``deadline`` in
     seconds since the epoch.
     """
@@ -52,6 +60,8 @@ class Request(msgspec.Struct, frozen=True):
     options: S3Options
     deadline: float
     stage_workers: int | None = None
+    dialect: str = "duckdb"
+    parameters: str = "{}"
 
 
 class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,6 +114,17 @@ class Ending(msgspec.Struct, frozen=True):
     requests: RequestCounts = RequestCounts()
     seconds: float = 0.0
     doublewrite: bool = False
+
+
+def encode_parameters(parameters: Mapping[str, object]) -> str:
+    """Return parameters of the command line as JSON, with the digits of all numbers as they are."""
+    return msgspec.json.Encoder(decimal_format="number").encode(parameters).decode()
+
+
+def decode_parameters(text: str) -> dict[str, object]:
+    """Return what :func:`encode_parameters` was given."""
+    found: dict[str, object] = json.loads(text, parse_float=Decimal)
+    return found
 
 
 def encode(message: msgspec.Struct) -> bytes:

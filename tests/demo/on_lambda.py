@@ -27,7 +27,7 @@ from starling_py.deploy.bundle import build_bundle
 from starling_py.deploy.platform import this_platform
 from starling_py.local_lambda.server import LocalLambda
 from starling_py.local_lambda.settings import FunctionSettings, Limits
-from starling_py.prices import PRICES
+from starling_py.prices import FunctionSize, load_prices
 
 BUCKET = "starling-demo"
 LAKE = "lake"
@@ -125,13 +125,13 @@ class Demo:
 def bill(lamb: LocalLambda) -> None:
     """Say what AWS would charge for the functions."""
     statistics = lamb.statistics()
-    gigabytes = MEBIBYTES / 1024
-    seconds = statistics.billed * gigabytes
-    dollars = seconds * PRICES.gigabyte_second + statistics.calls * PRICES.invocation
+    prices = load_prices()
+    size = FunctionSize(MEBIBYTES << 20, "arm64")
+    dollars = statistics.billed * prices.second(size) + statistics.calls * prices.call
     say(
         f"\n== Functions: {statistics.calls} calls, {statistics.cold} of them cold, at most "
-        f"{statistics.most_in_flight} at once, {seconds:.1f} GB-seconds: ${dollars:.4f} "
-        f"(arm64 in {PRICES.region}, prices of {PRICES.date})"
+        f"{statistics.most_in_flight} at once, {statistics.billed * size.gigabytes:.1f} "
+        f"GB-seconds: ${dollars:.4f} (arm64 in {prices.region}, prices of {prices.date})"
     )
 
 

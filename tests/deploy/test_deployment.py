@@ -87,7 +87,7 @@ def test_a_deployment_comes_and_goes(aws: Aws, settings: Settings, pair: Pair):
     assert len(told) == 4
     now = things(aws)
     grown = {kind: len(now[kind] - before[kind]) for kind in now}
-    assert grown == {"stacks": 1, "buckets": 1, "functions": 2, "roles": 2, "logs": 2}
+    assert grown == {"stacks": 1, "buckets": 1, "functions": 2, "roles": 2, "log groups": 2}
 
     put(aws, settings.bucket, "starling/scratch/q/object")
     undeploy(aws, settings.name)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lambda_processes import until
 
 import starling_py
 from starling_py.detached.client import DetachedQueries
+from starling_py.detached.state import decode_parameters, encode_parameters
 
 SQL = "SELECT k % 7 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
 
@@ -43,6 +46,35 @@ def test_detach_attach_result(numbers, tmp_path):
         assert pa.ipc.open_file(file).read_all().equals(wanted)
     assert lamb.statistics("starling-coordinator").calls == 1
     assert lamb.statistics("starling-coordinator").failed == 0
+
+
+def test_dialects_and_parameters(numbers):
+    numbers.serve()
+    sql = "SELECT `k` + $a AS n, $b AS b, $c AS c FROM numbers WHERE k < $d ORDER BY k"
+    words = ["--dialect", "spark", "-p", "a:=1.50", "-p", "b=x'y", "-p", "c:=null", "-p", "d:=2"]
+    query = numbers.detach(sql, *words)
+    place = ["--scratch", numbers.scratch]
+    done = numbers.starling("attach", query, *place, "--format", "csv", "-q")
+    local = ["--data", numbers.data, "--format", "csv", "-q"]
+    embedded = numbers.starling("query", sql, *words, *local)
+    assert (done.exit_code, embedded.exit_code) == (0, 0), done.output + embedded.output
+    assert done.output == embedded.output
+
+
+# The first text of a run takes a while to be made.
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.dictionaries(
+        st.text(),
+        st.none()
+        | st.booleans()
+        | st.text()
+        | st.integers()
+        | st.decimals(allow_nan=False, allow_infinity=False, places=3),
+    )
+)
+def test_parameters_survive_the_way(parameters):
+    assert decode_parameters(encode_parameters(parameters)) == parameters
 
 
 def test_a_failed_query_says_what_it_always_says(numbers):

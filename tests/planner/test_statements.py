@@ -18,6 +18,8 @@ SELECT * FROM l
 SELECT id, v FROM l WHERE v > 1.5 AND g = 'g1'
 SELECT k + 1, v * 2 - v, x / 4, g || '!', d + 3, -v, k IS NULL, coalesce(k, -1) FROM l
 SELECT CASE WHEN k > 5 THEN 'big' WHEN k IS NULL THEN NULL ELSE g END, CAST(v AS VARCHAR) FROM l
+SELECT m * 2, m * mid, m * 1.5, m * m, m * m * m, mid * m / 3, m % 2 FROM mid
+SELECT m * 3, sum(m * 2), avg(m * mid) FROM mid GROUP BY ALL
 SELECT count(*) FROM l
 SELECT count(*), count(k), sum(k), avg(k), min(g), max(d), sum(v), avg(v), sum(x), avg(x) FROM l
 SELECT count(*), count(k), sum(k), avg(k), min(g), max(d), sum(v), avg(v) FROM l WHERE id < 0
