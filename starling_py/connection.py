@@ -12,7 +12,8 @@ from starling_py.catalog.catalog import FileCatalog
 from starling_py.catalog.errors import UsageError
 from starling_py.config import Config, resolve
 from starling_py.cursor import Cursor
-from starling_py.session import QueryRun, Session, TableInfo
+from starling_py.runs import QueryRun
+from starling_py.session import Session, TableInfo
 from starling_py.shuffle import dbapi
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from starling_py.connection import Connection
     from starling_py.planner.parameters import Parameters
     from starling_py.results import Result
-    from starling_py.session import QueryRun, Session
+    from starling_py.runs import QueryRun
+    from starling_py.session import Session
 
 __all__ = ["Cursor"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -13,11 +12,12 @@ from starling_py.cancelling import Cancellation
 from starling_py.catalog.errors import Closed, UsageError
 from starling_py.config import MOST_TASKS
 from starling_py.interruption import told
-from starling_py.leftovers import check_bucket, new_query_id, scratch_location
+from starling_py.leftovers import check_bucket, scratch_location
 from starling_py.operators.errors import OutOfMemory
 from starling_py.planner.errors import UnknownTable
-from starling_py.prices import FunctionSize, Pricing, price_run
+from starling_py.prices import FunctionSize, Pricing
 from starling_py.results import Result, Results
+from starling_py.runs import new_id, summary
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.meter import metered
 from starling_py.worker.size import function_threads
@@ -33,24 +33,21 @@ if TYPE_CHECKING:
     from starling_py.events import Listener
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.operators.plan import ResultColumn, StagePlan
-    from starling_py.operators.task import SinkColumn, TaskReport
+    from starling_py.operators.task import SinkColumn
     from starling_py.planner.copying import Copy, Query
     from starling_py.planner.parameters import Parameters
     from starling_py.planner.plan import Planner
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import TableColumn
-    from starling_py.prices import RunPrice
+    from starling_py.runs import QueryRun
     from starling_py.shuffle.meter import RequestCounts
     from starling_py.shuffle.rows import Rows
 
 __all__ = [
     "FUNCTION_ATTEMPTS",
     "SECONDS",
-    "QueryRun",
     "Session",
     "TableInfo",
-    "new_id",
-    "summary",
 ]
 
 SECONDS = 86_400.0
@@ -62,37 +59,6 @@ _CANCELLATION: ContextVar[Cancellation | None] = ContextVar("cancellation", defa
 """What may end the statement that this thread runs."""
 _FINER = 3
 """So often a query that runs out of memory in functions is planned again with twice the tasks."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryRun:
-    """What the last query of a cursor took.
-
-    ``shuffled_bytes`` went from stage to stage. ``requests`` are those to object stores: of
-    planning (listings and footers, ``planning_requests``) and of the run. ``peak_rss`` holds each
-    worker's name and its largest resident memory in bytes; ``reports`` are in the order of stages
-    and tasks. Seconds are wall-clock but for ``cpu_seconds``; ``price`` is that of all of this. It
-    is of the run that gave the answer; ``out_of_memory`` is how many with fewer tasks went before
-    it, in functions that had too little memory for them.
-    """
-
-    query: str
-    plan: StagePlan
-    stages: int
-    tasks: int
-    rows: int
-    shuffled_bytes: int
-    shuffled_rows: int
-    requests: RequestCounts
-    planning_requests: RequestCounts
-    bind_seconds: float
-    plan_seconds: float
-    run_seconds: float
-    cpu_seconds: float
-    peak_rss: tuple[tuple[str, int], ...]
-    reports: tuple[TaskReport, ...]
-    price: RunPrice
-    out_of_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,39 +425,3 @@ def _hinted() -> Iterator[None]:
         if error.hint:
             error.add_note(f"hint: {error.hint}")
         raise
-
-
-def new_id() -> str:
-    """Return the id of a new query."""
-    return new_query_id(uuid.uuid4().hex)
-
-
-def summary(
-    plan: StagePlan,
-    ran: RunResult,
-    rows: int,
-    planning: RequestCounts,
-    pricing: Pricing,
-    out_of_memory: int = 0,
-) -> QueryRun:
-    """Return what a query took, with the requests of its planning."""
-    metrics = ran.metrics
-    return QueryRun(
-        query=plan.query,
-        plan=plan,
-        stages=metrics.stages,
-        tasks=metrics.tasks,
-        rows=rows,
-        shuffled_bytes=metrics.shuffled_bytes,
-        shuffled_rows=metrics.shuffled_rows,
-        requests=planning + metrics.requests,
-        planning_requests=planning,
-        bind_seconds=plan.bind_seconds,
-        plan_seconds=plan.plan_seconds,
-        run_seconds=metrics.seconds,
-        cpu_seconds=metrics.cpu_seconds,
-        peak_rss=tuple(sorted(metrics.peak_rss.items())),
-        reports=ran.reports,
-        price=price_run(plan, metrics.attempts, planning + metrics.requests, pricing),
-        out_of_memory=out_of_memory,
-    )

@@ -19,7 +19,7 @@ from starling_py.planner.statements import (
     ShowTables,
 )
 from starling_py.prices import price_run
-from starling_py.session import QueryRun, new_id, summary
+from starling_py.runs import QueryRun, new_id, summary
 from starling_py.shuffle.meter import RequestCounts, metered
 from starling_py.shuffle.rows import Rows
 from starling_py.writing.run import copy_plan, copy_to, create_as, drop, table_plan

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from starling_py.analysis import StageAnalysis
     from starling_py.operators.plan import StagePlan
-    from starling_py.session import QueryRun
+    from starling_py.runs import QueryRun
 
 __all__ = ["explain"]
 

@@ -19,7 +19,7 @@ from starling_py.leftovers import check_bucket, is_query_id, scratch_location
 from starling_py.operators.errors import Cancelled, TaskTimedOut
 from starling_py.prices import FunctionSize, Pricing, load_prices
 from starling_py.results import Results
-from starling_py.session import new_id, summary
+from starling_py.runs import new_id, summary
 from starling_py.shuffle.errors import Origin, StarlingError
 from starling_py.shuffle.locations import open_location
 from starling_py.worker.payload import VERSION
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starling_py.events import Listener
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.results import Result
-    from starling_py.session import QueryRun
+    from starling_py.runs import QueryRun
     from starling_py.shuffle.s3_options import S3Options
 
 __all__ = ["DetachedQueries"]

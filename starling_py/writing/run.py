@@ -172,7 +172,7 @@ def create_as(session: Session, sql: str, create: CreateTable) -> Outcome | None
 
 def drop(session: Session, statement: DropTable) -> None:
     """Remove a table that CREATE TABLE … AS has made."""
-    from starling_py.session import new_id
+    from starling_py.runs import new_id
 
     name = session.table_name(statement.name)
     if name is None:

@@ -33,7 +33,7 @@ from starling_py.invokers.function_client import FunctionClient
 from starling_py.invokers.functions import LambdaInvoker
 from starling_py.local_lambda.server import LocalLambda
 from starling_py.local_lambda.settings import Faults, FunctionSettings, Limits
-from starling_py.session import new_id
+from starling_py.runs import new_id
 from starling_py.shuffle.locations import S3Location
 from starling_py.shuffle.s3 import S3Store
 from starling_py.worker.payload import VERSION

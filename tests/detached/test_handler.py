@@ -13,7 +13,7 @@ from s3_servers import BUCKET
 from starling_py.detached.files import QueryFiles
 from starling_py.detached.handler import answer
 from starling_py.detached.state import Claim, Request, Start
-from starling_py.session import new_id
+from starling_py.runs import new_id
 from starling_py.shuffle.locations import S3Location
 from starling_py.shuffle.retry import RetryPolicy
 from starling_py.worker.payload import VERSION
