@@ -7,7 +7,7 @@ import zipfile
 from starling_py.deploy.bundle import LIMIT, Bundle
 from starling_py.deploy.contents import COORDINATOR, WORKER
 
-SQL = "SELECT k % 7 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
+SQL = "SELECT k % 4001 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
 
 
 def test_a_query_from_a_bundle(numbers, built_coordinator: Bundle):
@@ -27,7 +27,7 @@ def test_a_query_from_a_bundle(numbers, built_coordinator: Bundle):
     numbers.serve(coordinator={"bundle": built_coordinator.path, "handler": COORDINATOR.handler})
     query = numbers.detach(SQL, "--tasks", "3")
     done = numbers.starling("attach", query, "--scratch", numbers.scratch, "--format", "csv", "-q")
-    wanted = "".join(f"{g},{sum(range(g, 10_000, 7))}\n" for g in range(7))
+    wanted = "".join(f"{g},{sum(range(g, 10_000, 4001))}\n" for g in range(4001))
     assert (done.exit_code, done.output) == (0, f"g,s\n{wanted}")
 
 

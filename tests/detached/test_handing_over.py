@@ -25,8 +25,8 @@ from starling_py.shuffle.meter import RequestCounts
 from starling_py.worker.payload import VERSION
 
 WORKER, COORDINATOR = "starling-worker", "starling-coordinator"
-SQL = "SELECT k % 7 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
-ROWS = [(g, sum(range(g, 10_000, 7))) for g in range(7)]
+SQL = "SELECT k % 4001 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
+ROWS = [(g, sum(range(g, 10_000, 4001))) for g in range(4001)]
 TASKS = 10
 
 
