@@ -226,14 +226,20 @@ class Binder:
             yield session
 
     def _make_tables(self, tables: Mapping[str, Table]) -> None:
+        # DuckDB finds a table by any case of its name.
+        made: dict[str, tuple[str, Table]] = {}
         for name, table in tables.items():
+            key = name.lower()
+            other, known = made.setdefault(key, (name, table))
+            if known is not table and known.files != table.files:
+                raise Unsupported(f"{other} and {name} differ by case alone")
             schema = tuple((column.name, column.type) for column in table.columns)
-            if self._schemas.get(name) == schema:
+            if self._schemas.get(key) == schema:
                 continue
             columns = ", ".join(f"{identifier(column)} {type_}" for column, type_ in schema)
-            self._schemas.pop(name, None)
+            self._schemas.pop(key, None)
             self._connection.execute(f"CREATE OR REPLACE TABLE {identifier(name)} ({columns})")
-            self._schemas[name] = schema
+            self._schemas[key] = schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ _PER_ROW = frozenset(("unnest", "range", "generate_series"))
 def read_scan(
     serialized: Serialized, tables: Mapping[str, Table], names: Names
 ) -> tuple[Node, Row]:
-    """Return a GET of a table.
+    """Return a GET of a table; the names of ``tables`` are in lower case.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def read_scan(
         raise CannotDistribute(f"table function {serialized['qname']['path'][-1]}")
     if (serialized["extra_info"] or {}).get("sample_options"):
         raise CannotDistribute("a sample inside a scan")
-    table = tables.get(data["table"])
+    table = tables.get(data["table"].lower())
     if table is None:
         raise CannotDistribute(f"table {data['table']}")
     columns = {column.name: column for column in table.columns}

@@ -88,7 +88,7 @@ def _exactly(node: Node, row: Row, names: Names) -> Node:
 
 class _Reader:
     def __init__(self, tables: Mapping[str, Table], names: Names) -> None:
-        self._tables = tables
+        self._tables = {name.lower(): table for name, table in tables.items()}
         self._names = names
         self._recursions: set[int] = set()
         self.ctes: list[tuple[int, Node]] = []

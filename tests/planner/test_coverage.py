@@ -14,7 +14,7 @@ import pytest
 
 from starling_py.planner.adapter.expressions import expression
 from starling_py.planner.adapter.operators import OPERATORS, adapt
-from starling_py.planner.bind import Binder
+from starling_py.planner.bind import Binder, Wording
 from starling_py.planner.errors import CannotDistribute
 from starling_py.planner.names import Names
 
@@ -191,7 +191,8 @@ def test_every_expression_is_listed(carried: frozenset[str]) -> None:
 
 def serialized(world: World, binder: Binder, sql: str) -> Mapping[str, Any]:
     found = ((name, world.catalog.find(name)) for name in binder.parse(sql).tables)
-    plan = binder.bind(sql, {name: table for name, table in found if table}, sql).plan
+    tables = {name: table for name, table in found if table}
+    plan = binder.bind(Wording(sql, sql), tables, sql).plan
     assert plan is not None
     return plan
 

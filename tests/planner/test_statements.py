@@ -233,3 +233,19 @@ def test_deep_expressions_are_a_clear_error_or_an_answer(world: World) -> None:
     with pytest.raises(Unsupported, match="nested so deeply"):
         world.plan(f"SELECT {'+'.join(['file_row_number'] * 900)} FROM l", 2)
     world.check(f"SELECT id FROM l WHERE {' AND '.join(f'k <> {at}' for at in range(300))}", 3)
+
+
+def test_tables_and_files_are_found_by_any_case_of_their_names(
+    world: World, tmp_path: Path
+) -> None:
+    for sql in (
+        "SELECT id FROM L WHERE k > 3",
+        "SELECT id FROM l JOIN R ON k = k2 JOIN L x USING (id)",
+    ):
+        plan = world.check(sql, 3)
+        assert not any(stage.fallback for stage in plan.stages)
+    for name, rows in (("f", "SELECT 7 AS a"), ("F", "SELECT 'x' AS a, 2 AS b")):
+        world.oracle.execute(f"COPY ({rows}) TO '{tmp_path}/{name}.parquet'")
+        world.check(f"SELECT * FROM '{tmp_path}/{name}.parquet'", 3)
+    with pytest.raises(Unsupported, match="differ by case alone"):
+        world.plan(f"SELECT * FROM '{tmp_path}/f.parquet', '{tmp_path}/F.parquet'", 2)
