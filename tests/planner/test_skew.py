@@ -86,8 +86,13 @@ SPLIT = {
 }
 
 
-@pytest.mark.parametrize("shuffle", ["direct", "combined"])
-@pytest.mark.parametrize("join", SPLIT)
+COMBINED = ("inner", "right", "anti", "two")
+
+
+@pytest.mark.parametrize(
+    ("join", "shuffle"),
+    [(join, "direct") for join in SPLIT] + [(join, "combined") for join in COMBINED],
+)
 def test_the_heavy_partition_is_split(skewed: World, join: str, shuffle) -> None:
     plan = skewed.plan(SPLIT[join], 4, shuffle=shuffle, few_groups=100)
     stage = next(s for s in plan.stages if "join" in s.label)

@@ -67,9 +67,9 @@ def test_every_type_in_every_order(world: World, tmp_path: Path, type_: str) -> 
     files = f"'{tmp_path}/*.parquet'"
     # What a file has of an ENUM is text.
     x = f"CAST(x AS {type_})"
-    for order in ("ASC NULLS LAST", "DESC NULLS FIRST"):
-        check(world, f"SELECT {x} AS x, i FROM {files} ORDER BY {x} {order}, i DESC", 4, (0, 1))
-    check(world, f"SELECT {x} AS x FROM {files} ORDER BY 1 ASC NULLS FIRST", 3, (0,))
+    sql = f"SELECT {x} AS x, i FROM {files} ORDER BY {x} DESC NULLS FIRST, i DESC"
+    check(world, sql, 4, (0, 1))
+    check(world, f"SELECT {x} AS x FROM {files} ORDER BY 1 ASC NULLS LAST", 3, (0,))
 
 
 ORDERED = {
@@ -88,8 +88,7 @@ ORDERED = {
 
 @pytest.mark.parametrize("sql", ORDERED)
 def test_statements(world: World, sql: str) -> None:
-    for tasks in (2, 5):
-        check(world, sql, tasks, ORDERED[sql])
+    check(world, sql, 3, ORDERED[sql])
 
 
 def test_order_of_ties_is_free_but_no_row_is_lost(world: World) -> None:
