@@ -21,6 +21,7 @@ from starling_py.shuffle.checksum import crc32
 from starling_py.shuffle.errors import CorruptObject
 from starling_py.shuffle.index import Codec, ObjectIndex, PartitionEntry
 from starling_py.shuffle.partition import PARTITION_FUNCTION
+from starling_py.shuffle.unions import whole_unions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,7 +180,7 @@ def encode_object(
             raise ValueError(f"partition {number} has another schema than partition 0")
         sink = _Parts()
         if table.num_rows:
-            _write(sink, table, options)
+            _write(sink, whole_unions(table), options)
             sink.write(_padding(sink.size))
         encoded.append(sink)
 
