@@ -74,7 +74,7 @@ max(DISTINCT k), min(DISTINCT g), bool_and(DISTINCT k > 1), sum(v), avg(v), coun
 TOGETHER = """
 median(x), mad(id), quantile_cont(x, 0.3), quantile_disc(v, [0.25, 0.5]), quantile_disc(id, 0.3)
 quantile_cont(x, -0.3), percentile_cont(0.25) WITHIN GROUP (ORDER BY id DESC), sum(id)
-approx_quantile(id, 0.5), approx_top_k(g, 2), histogram(k, [2, 4, 8]), sum(id)
+approx_quantile(id, 0.5), approx_top_k(id // 40, 2), histogram(k, [2, 4, 8]), sum(id)
 list(id ORDER BY v, id), string_agg(id::VARCHAR, ',' ORDER BY d DESC, id), last(id ORDER BY x, id)
 list(DISTINCT k ORDER BY k DESC NULLS FIRST), sum(id ORDER BY v), max(id, 3), arg_max(g, id, 2)
 list(id ORDER BY id) FILTER (WHERE k > 4), median(k) FILTER (WHERE id > 30), stddev(x), count(*)
