@@ -9,6 +9,7 @@ from s3_servers import S3Server
 from starling_py.events import TaskFinished
 from starling_py.operators.errors import Cancelled, TaskTimedOut, WorkerDied
 from starling_py.shuffle.meter import RequestCounts
+from starling_py.shuffle.rows import whole
 
 
 @pytest.fixture(params=["moto", "ministack"])
@@ -19,7 +20,7 @@ def server(request: pytest.FixtureRequest) -> S3Server:
 def test_a_plan_with_a_shuffle_through_s3(place, grouped):
     lamb = place.serve()
     answer = place.run(lamb, grouped())
-    assert answer.table.to_pylist() == grouped.expected()
+    assert whole(answer.rows).to_pylist() == grouped.expected()
     statistics = lamb.statistics()
     assert (statistics.calls, statistics.failed) == (6, 0)
     assert (statistics.cold, statistics.warm) == (2, 4)
@@ -34,7 +35,7 @@ def test_a_plan_with_a_shuffle_through_s3(place, grouped):
 def test_small_outputs_travel_in_the_payload(place, grouped):
     lamb = place.serve()
     answer = place.run(lamb, grouped(), payload=1 << 20)
-    assert answer.table.to_pylist() == grouped.expected()
+    assert whole(answer.rows).to_pylist() == grouped.expected()
     assert answer.requests.put == 0
 
 
@@ -42,7 +43,7 @@ def test_warm_instances_serve_the_next_query(place, grouped):
     lamb = place.serve()
     place.run(lamb, grouped(query="first"))
     answer = place.run(lamb, grouped(query="second"))
-    assert answer.table.to_pylist() == grouped.expected()
+    assert whole(answer.rows).to_pylist() == grouped.expected()
     assert lamb.statistics().cold == 2
 
 
@@ -57,7 +58,7 @@ def test_a_plan_gets_over_faults(place, grouped, seed):
         answer = place.run(
             lamb, grouped(query=query), attempts=8, listeners=[events.append], workers=3
         )
-        assert answer.table.to_pylist() == grouped.expected()
+        assert whole(answer.rows).to_pylist() == grouped.expected()
     assert lamb.statistics().throttled
     failed = [e.report.error.code for e in events if isinstance(e, TaskFinished) and e.report.error]
     assert set(failed) <= {WorkerDied.code, TaskTimedOut.code}

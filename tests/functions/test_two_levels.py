@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from starling_py.errors import FunctionDenied, StarlingError
 from starling_py.invokers.call_groups import call_groups
+from starling_py.shuffle.rows import whole
 from starling_py.shuffle.s3_credentials import Credentials
 from starling_py.shuffle.s3_sign import payload_hash, sign
 from starling_py.worker.fan_out import Callee
@@ -50,7 +51,7 @@ def test_functions_call_the_others(place, plans):
 def test_a_plan_on_two_levels(place, grouped):
     lamb = place.serve()
     answer = place.run(lamb, grouped(tasks=6), workers=6, two_levels=4)
-    assert answer.table.to_pylist() == grouped.expected()
+    assert whole(answer.rows).to_pylist() == grouped.expected()
     assert lamb.statistics().calls == 9
 
 
@@ -59,7 +60,7 @@ def test_a_plan_on_two_levels_gets_over_faults(place, grouped):
     for query in "ab":
         plan = grouped(tasks=6, query=query)
         answer = place.run(lamb, plan, workers=6, two_levels=4, attempts=10)
-        assert answer.table.to_pylist() == grouped.expected()
+        assert whole(answer.rows).to_pylist() == grouped.expected()
     assert lamb.statistics().failed
     assert lamb.statistics().throttled
 
