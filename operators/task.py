@@ -171,6 +171,10 @@ class SamePartitions(msgspec.Struct, frozen=True, tag="same"):
 Partitioning = SinglePartition | HashPartitioning | RangePartitioning | SamePartitions
 
 
+STAGING = ".starling-"
+"""How the names of folders begin that tasks write files to; the query's id follows."""
+
+
 class SinkColumn(msgspec.Struct, frozen=True):
     """A column of written files: its name, its type in the answer, and its type in the files."""
 
@@ -182,10 +186,10 @@ class SinkColumn(msgspec.Struct, frozen=True):
 class FileSink(msgspec.Struct, frozen=True):
     """Files that a task writes its answer to. What it hands on says which files those are.
 
-    ``folder`` is a percent-encoded path that is there already, or the URL of a prefix on S3. Each
-    attempt writes below a folder of its own in it. Names begin with ``stem`` and the number of the
-    task, and end with ``extension``. ``options`` are those of DuckDB's COPY; with ``several`` they
-    make it write a folder of files.
+    ``folder`` is a percent-encoded path that is there already, or the URL of a prefix on S3; its
+    last name is :data:`STAGING` and the query. Each attempt writes below a folder of its own in it.
+    Names begin with ``stem`` and the number of the task, and end with ``extension``. ``options``
+    are those of DuckDB's COPY; with ``several`` they make it write a folder of files.
     """
 
     folder: str

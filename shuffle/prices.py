@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Architecture", "FunctionSize", "Prices"]
+__all__ = ["Architecture", "FunctionSize", "FunctionUse", "Prices"]
 
 Architecture = Literal["arm64", "x86_64"]
 
@@ -80,3 +80,11 @@ class FunctionSize(msgspec.Struct, frozen=True):
     def cores(self) -> float:
         """The share of the CPU, in cores."""
         return self.memory / _MEBIBYTE / _MEBIBYTES_PER_CORE
+
+
+class FunctionUse(msgspec.Struct, frozen=True):
+    """Calls of a function, and for how many seconds in all it ran."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    size: FunctionSize = FunctionSize()

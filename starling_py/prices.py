@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from starling_py.catalog.errors import UsageError
-from starling_py.shuffle.prices import Architecture, FunctionSize, Prices
+from starling_py.shuffle.prices import Architecture, FunctionSize, FunctionUse, Prices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -104,6 +104,8 @@ class Pricing:
         Whether tasks hand rows to one another through S3.
     options
         Returns how buckets are reached.
+    coordinators
+        The functions that coordinated the run, where no client did.
     """
 
     prices: Prices
@@ -111,6 +113,7 @@ class Pricing:
     functions: bool
     remote_scratch: bool
     options: Callable[[], S3Options]
+    coordinators: FunctionUse | None = None
 
 
 def load_prices(path: str | os.PathLike[str] | None = None) -> Prices:
@@ -204,8 +207,8 @@ def price_run(
     here = requests.bytes_in
     if functions:
         here -= sum(each.requests.bytes_in for each in ended)
-    if here > 0:
-        # Who has got nothing from S3 need not know how to reach it.
+    if here > 0 and pricing.coordinators is None:
+        # Who has got nothing from S3 need not know how to reach it; functions are in the region.
         items.append(_transfer(here, client_place(pricing.options(), os.environ), prices))
     size = next((each.function for each in ended if each.function), pricing.size)
     seconds = [(_billed(each, size), each.function or size) for each in ended]
@@ -220,6 +223,22 @@ def price_run(
             "GB s",
             sum(lasted * prices.second(each) for lasted, each in seconds),
             not functions,
+        ),
+    ]
+    coordinators = pricing.coordinators or FunctionUse()
+    lasted = coordinators.seconds
+    items += [
+        PriceItem(
+            "calls of coordinators",
+            coordinators.calls,
+            "calls",
+            coordinators.calls * prices.call,
+        ),
+        PriceItem(
+            "coordinators",
+            lasted * coordinators.size.gigabytes,
+            "GB s",
+            lasted * prices.second(coordinators.size),
         ),
     ]
     kept = tuple(item for item in items if item.quantity)

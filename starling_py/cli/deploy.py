@@ -94,11 +94,18 @@ def _place_options(command: _F) -> _F:
     help="Let the function read s3://bucket/prefix; may be given several times.",
 )
 @click.option(
+    "--write",
+    "written",
+    multiple=True,
+    metavar="URL",
+    help="Let COPY and CREATE TABLE write below s3://bucket/prefix; may be given several times.",
+)
+@click.option(
     "--data-key",
     "data_keys",
     multiple=True,
     metavar="ARN",
-    help="A KMS key that data is encrypted with; may be given several times.",
+    help="A KMS key that data is encrypted with, read or written; may be given several times.",
 )
 @click.option("--kms-key", metavar="ARN", help="Encrypt scratch and code with this KMS key.")
 @click.option(
@@ -144,6 +151,7 @@ def deploy(
     concurrency: int | None,
     log_days: str,
     data: tuple[str, ...],
+    written: tuple[str, ...],
     data_keys: tuple[str, ...],
     kms_key: str | None,
     subnets: tuple[str, ...],
@@ -178,6 +186,7 @@ def deploy(
         concurrency=concurrency,
         log_days=int(log_days),
         data=data,
+        written=written,
         data_keys=data_keys,
         kms_key=kms_key,
         subnets=subnets,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import UsageError
 from starling_py.deploy.contents import COORDINATOR
+from starling_py.operators.task import STAGING
 from starling_py.shuffle.errors import StoreError
 from starling_py.shuffle.locations import is_remote, split_url
 
@@ -42,8 +43,10 @@ class Settings:
         How many tasks run at once at most, kept for this function alone.
     data
         URLs of what queries may read.
+    written
+        URLs of the prefixes below which statements may write files.
     data_keys
-        ARNs of the KMS keys that data is encrypted with.
+        ARNs of the KMS keys that data, and what is written, is encrypted with.
     kms_key
         ARN of a KMS key for what tasks write.
 
@@ -62,6 +65,7 @@ class Settings:
     concurrency: int | None = None
     log_days: int = 7
     data: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
     data_keys: tuple[str, ...] = ()
     kms_key: str | None = None
     subnets: tuple[str, ...] = ()
@@ -82,12 +86,14 @@ class Settings:
             )
         if bool(self.subnets) != bool(self.security_groups):
             raise UsageError("a VPC needs both subnets and security groups")
-        lists = (self.data, self.data_keys, self.subnets, self.security_groups)
+        lists = (self.data, self.written, self.data_keys, self.subnets, self.security_groups)
         for value in (each for values in lists for each in values):
             if "," in value or not value:
                 raise UsageError(f"{value!r} cannot be given: it is empty or has a comma")
         for url in self.data:
             _object_name(url)
+        for url in self.written:
+            _staged_name(url)
 
     def parameters(
         self,
@@ -122,6 +128,9 @@ class Settings:
             "DataObjects": ",".join(objects),
             "DataBuckets": ",".join(buckets),
             "DataKeys": ",".join(self.data_keys),
+            "WrittenObjects": ",".join(
+                f"arn:{partition}:s3:::{_staged_name(url)}" for url in self.written
+            ),
             "Subnets": ",".join(self.subnets),
             "SecurityGroups": ",".join(self.security_groups),
         }
@@ -129,14 +138,26 @@ class Settings:
 
 def _object_name(url: str) -> str:
     """Return the end of the ARN of what a URL names: a file, a pattern, or all below a prefix."""
+    bucket, key = _parts(url)
+    if not key:
+        return f"{bucket}/*"
+    is_exact = key.endswith(".parquet") or "*" in key
+    return f"{bucket}/{key}" if is_exact else f"{bucket}/{key}/*"
+
+
+def _staged_name(url: str) -> str:
+    """Return the end of the ARN of the staged files below a prefix."""
+    bucket, key = _parts(url)
+    if "*" in key:
+        raise UsageError(f"{url!r} is a pattern: name a prefix below which to write")
+    return f"{bucket}/{key}/*{STAGING}*" if key else f"{bucket}/*{STAGING}*"
+
+
+def _parts(url: str) -> tuple[str, str]:
     if not is_remote(url):
         raise UsageError(f"{url!r} is not of the form s3://bucket/prefix")
     try:
         bucket, key = split_url(url)
     except StoreError as error:
         raise UsageError(error.message) from error
-    key = key.strip("/")
-    if not key:
-        return f"{bucket}/*"
-    is_exact = key.endswith(".parquet") or "*" in key
-    return f"{bucket}/{key}" if is_exact else f"{bucket}/{key}/*"
+    return bucket, key.strip("/")

@@ -207,6 +207,7 @@ class DetachedQueries:
             functions=True,
             remote_scratch=True,
             options=lambda: self.options,
+            coordinators=ending.used,
         )
         return result, summary(plan, ran, result.rows, ending.planned.requests, pricing)
 

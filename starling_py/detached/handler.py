@@ -17,12 +17,15 @@ from starling_py.detached.state import Start
 from starling_py.invokers.function_client import FunctionClient
 from starling_py.leftovers import is_query_id
 from starling_py.operators.failures import typed_error
+from starling_py.operators.resources import process_seconds
 from starling_py.shuffle.errors import StarlingError
+from starling_py.shuffle.prices import FunctionSize
 from starling_py.worker.admission import check_location
 from starling_py.worker.errors import BadInvocation, FunctionMismatch
 from starling_py.worker.fan_out import Callee
 from starling_py.worker.function import SCRATCH_VARIABLE, CallContext
 from starling_py.worker.payload import VERSION
+from starling_py.worker.size import function_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["answer", "handle"]
 
 _MILLISECONDS = 1000
+_MEBIBYTE = 1 << 20
+
+_before = [process_seconds()]
+"""Seconds that Lambda bills with the first call of an instance: those of its start."""
 
 
 def handle(event: object, context: CallContext) -> dict[str, object]:
@@ -47,6 +54,7 @@ def answer(
     RuntimeError
         If it could not go on, so that Lambda calls it again. Its text is a code.
     """
+    began_at = time.time() - (_before.pop() if _before else 0.0)
     ends_at = time.time() + context.get_remaining_time_in_millis() / _MILLISECONDS
     _hush()
     try:
@@ -60,8 +68,10 @@ def answer(
     def successor(after: int) -> None:
         start(me, msgspec.structs.replace(call, after=after), ends_at - time.time())
 
+    size = FunctionSize(int(context.memory_limit_in_mb) * _MEBIBYTE, function_architecture())
+    place = Place(began_at, size, context.aws_request_id, ends_at, folder, successor)
     try:
-        how = CoordinatorRun(call, Place(context.aws_request_id, ends_at, folder, successor)).run()
+        how = CoordinatorRun(call, place).run()
     except Exception as error:  # noqa: BLE001 - a traceback would go to the logs, with data
         failure = typed_error(error).code
     else:

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from starling_py.access import S3Access
 from starling_py.coordinator.driver import Driver
+from starling_py.coordinator.progress import Progress
 from starling_py.coordinator.transport import Transport
 from starling_py.detached.adopt import adopted
 from starling_py.detached.errors import CoordinatorLost
@@ -28,6 +29,7 @@ from starling_py.session import FUNCTION_ATTEMPTS
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.locations import open_location
 from starling_py.shuffle.meter import RequestCounts, metered
+from starling_py.shuffle.prices import FunctionUse
 from starling_py.worker.errors import BadInvocation, FunctionMismatch
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from starling_py.detached.files import Seen
     from starling_py.detached.state import Start
     from starling_py.invokers.function_client import FunctionClient
+    from starling_py.shuffle.prices import FunctionSize
 
 __all__ = ["CoordinatorRun", "How", "Place"]
 
@@ -64,6 +67,10 @@ class Place:
 
     Parameters
     ----------
+    began_at
+        Since when the function is paid for, in seconds since the epoch.
+    size
+        Of the function.
     call
         The number of the call that it runs in, which stays the same when Lambda repeats the call.
     ends_at
@@ -74,6 +81,8 @@ class Place:
         Calls a coordinator to come after the one with this number.
     """
 
+    began_at: float
+    size: FunctionSize
     call: str
     ends_at: float
     folder: Path
@@ -175,6 +184,14 @@ class CoordinatorRun:
         finally:
             session.close()
 
+    def _used(self, before: FunctionUse) -> FunctionUse:
+        """Return what the coordinators have taken with this one, but for what it has still to do.
+
+        Of one that died, what it took until its last state.
+        """
+        seconds = before.seconds + time.time() - self._place.began_at
+        return FunctionUse(self._number, seconds, self._place.size)
+
     async def _drive(
         self, request: Request, planned: Planned, function: FunctionClient, saved: Saved | None
     ) -> Ending | How:
@@ -202,26 +219,33 @@ class CoordinatorRun:
                     stage_slots=request.stage_workers,
                     progress=progress,
                 )
-                before = RequestCounts() if saved is None else saved.requests
+                before = saved or Saved(Progress(()), RequestCounts())
+
+                def state(progress: Progress) -> Saved:
+                    requests = before.requests + driver.requests + own.snapshot()
+                    return Saved(progress, requests, self._used(before.used))
+
                 watch = Watch(
                     driver,
                     self._files,
                     self._number,
                     Times.of(time.time(), self._place.ends_at),
-                    lambda: before + driver.requests + own.snapshot(),
+                    state,
                 )
                 reports = await watch.until_end()
                 if reports is None:
                     return How.SUPERSEDED if watch.is_superseded else How.HANDED_OVER
+                last = state(driver.progress())
                 return Ending(
                     self._author,
                     planned=planned,
                     reports=tuple(
                         report for stage in planned.plan.stages for report in reports[stage.id]
                     ),
-                    requests=before + driver.requests + own.snapshot(),
+                    requests=last.requests,
                     seconds=time.time() - query_started(self._start.query),
                     doublewrite=request.doublewrite,
+                    used=last.used,
                 )
         finally:
             await invoker.close()

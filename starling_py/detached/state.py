@@ -18,6 +18,7 @@ from starling_py.operators.task import TaskReport
 from starling_py.shuffle.errors import ErrorRecord
 from starling_py.shuffle.locations import S3Location
 from starling_py.shuffle.meter import RequestCounts
+from starling_py.shuffle.prices import FunctionUse
 from starling_py.shuffle.s3_options import S3Options
 from starling_py.worker.errors import FunctionMismatch
 from starling_py.worker.payload import VERSION, pack, unpack
@@ -94,17 +95,22 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Saved(msgspec.Struct, frozen=True):
-    """How far a query has come, and what it has asked of stores until then, without planning."""
+    """How far a query has come, and what it has asked of stores until then, without planning.
+
+    ``used`` is what all its coordinators have taken.
+    """
 
     progress: Progress
     requests: RequestCounts
+    used: FunctionUse = FunctionUse()
 
 
 class Ending(msgspec.Struct, frozen=True):
     """How a query has ended: with an error, or with the reports of all tasks of its plan.
 
     The rows of the answer are what the reports of the last stage tell of. ``author`` differs
-    between those who would end it. ``seconds`` are since it was planned.
+    between those who would end it. ``seconds`` are since it was planned, ``used`` is what its
+    coordinators have taken.
     """
 
     author: str
@@ -114,6 +120,7 @@ class Ending(msgspec.Struct, frozen=True):
     requests: RequestCounts = RequestCounts()
     seconds: float = 0.0
     doublewrite: bool = False
+    used: FunctionUse = FunctionUse()
 
 
 def encode_parameters(parameters: Mapping[str, object]) -> str:

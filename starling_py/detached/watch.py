@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starling_py.coordinator.driver import in_thread
-from starling_py.detached.state import Saved
 from starling_py.shuffle.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from starling_py.coordinator.driver import Driver
     from starling_py.coordinator.progress import Progress
     from starling_py.detached.files import QueryFiles
+    from starling_py.detached.state import Saved
     from starling_py.operators.task import TaskReport
-    from starling_py.shuffle.meter import RequestCounts
 
 __all__ = ["BEAT_SECONDS", "Times", "Watch"]
 
@@ -57,8 +56,8 @@ class Watch:
     ----------
     claim
         The number of the coordinator.
-    requests
-        Tells what the query has asked of stores so far.
+    state
+        Returns what is saved of a progress.
     """
 
     def __init__(
@@ -67,13 +66,13 @@ class Watch:
         files: QueryFiles,
         claim: int,
         times: Times,
-        requests: Callable[[], RequestCounts],
+        state: Callable[[Progress], Saved],
     ) -> None:
         self._driver = driver
         self._files = files
         self._claim = claim
         self._times = times
-        self._requests = requests
+        self._state = state
         self._sequence = 0
         self._name = ""
         self._progress: Progress | None = None
@@ -142,7 +141,7 @@ class Watch:
         progress = self._driver.progress()
         if progress == self._progress and moment < self._beat_at:
             return
-        saved = Saved(progress, self._requests())
+        saved = self._state(progress)
         self._sequence += 1
         last, sequence = self._name, self._sequence
         self._save_at = moment + _SAVE_SECONDS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from starling_py.operators.quoting import decode_path
-from starling_py.operators.task import ScanInput, TaskSpec
+from starling_py.operators.task import STAGING, FileSink, ScanInput, TaskSpec
 from starling_py.shuffle.errors import StoreError
 from starling_py.shuffle.keys import check_key
 from starling_py.shuffle.locations import S3Location, is_remote, split_url
@@ -52,7 +52,8 @@ def admit(spec: TaskSpec) -> TaskSpec:
     Raises
     ------
     BadInvocation
-        If it names objects of another query, or files that are not on S3.
+        If it names objects of another query, or files that are not on S3, or would write files
+        elsewhere than where its query puts those that nobody sees yet.
     """
     if not _NAME.fullmatch(spec.query) or not _NAME.fullmatch(spec.nonce):
         raise BadInvocation("the names of query and attempt are not valid")
@@ -66,7 +67,22 @@ def admit(spec: TaskSpec) -> TaskSpec:
             raise BadInvocation(
                 "the task reads files that are not on S3", hint="a function reads s3:// URLs only"
             )
+    if spec.sink is not None:
+        _check_sink(spec.sink, spec.query)
     return structs.replace(spec, roots=())
+
+
+def _check_sink(sink: FileSink, query: str) -> None:
+    folder = decode_path(sink.folder)
+    if not is_remote(folder):
+        raise BadInvocation(
+            "the task writes files that are not on S3", hint="a function writes s3:// URLs only"
+        )
+    if folder.rpartition("/")[2] != f"{STAGING}{query}":
+        raise BadInvocation("the task writes where its query may not")
+    for text in (sink.stem, sink.extension):
+        if "/" in text:
+            raise BadInvocation("the names of the task's files are not valid")
 
 
 def _keys(spec: TaskSpec) -> Iterator[str]:

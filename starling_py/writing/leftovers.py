@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from starling_py.catalog.manifest import MANIFEST
 from starling_py.leftovers import is_query_id, query_started
+from starling_py.operators.task import STAGING
 from starling_py.writing.tables import manifest_of
-from starling_py.writing.target import STAGING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from starling_py.catalog.errors import OutputError, UsageError
-from starling_py.operators.task import FileSink
+from starling_py.operators.task import STAGING, FileSink
 from starling_py.planner.errors import TableExists, UnknownTable, Unsupported
 from starling_py.planner.writing import written
 from starling_py.shuffle.errors import StarlingError
@@ -21,7 +21,7 @@ from starling_py.writing.tables import (
     new_manifest,
     replace_table,
 )
-from starling_py.writing.target import STAGING, Target, data_folder, target_of
+from starling_py.writing.target import Target, data_folder, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

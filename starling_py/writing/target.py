@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from starling_py.access import S3Access
     from starling_py.writing.folder import Folder
 
-__all__ = ["STAGING", "Target", "data_folder", "target_of"]
-
-STAGING = ".starling-"
-"""How the names of folders begin in which tasks write; a query's id follows."""
+__all__ = ["Target", "data_folder", "target_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from starling_py.prices import (
     price_run,
     request_dollars,
 )
+from starling_py.shuffle.prices import FunctionUse
 from starling_py.shuffle.s3_options import S3Options
 
 GIBIBYTE = 1 << 30
@@ -131,6 +132,20 @@ def test_where_this_machine_is(told, options, place):
 
 
 # Calls and seconds
+
+
+def test_coordinators_are_paid_beside_the_tasks(monkeypatch):
+    monkeypatch.setenv(PLACE_VARIABLE, "internet")
+    used = FunctionUse(3, 2.5, FunctionSize(2 * GIBIBYTE, "arm64"))
+    # What they fetch does not leave the region.
+    asked = RequestCounts(bytes_in=5 * GIBIBYTE)
+    alone, with_them = priced((), coordinators=FunctionUse()), priced((), asked, coordinators=used)
+    assert alone.items == ()
+    lines = {item.name: (item.quantity, item.dollars) for item in with_them.items}
+    assert lines == {
+        "calls of coordinators": (3, 3 * ROUND.call),
+        "coordinators": (5.0, 5.0 * ROUND.arm64),
+    }
 
 
 def test_functions_are_paid_by_the_call_in_whole_milliseconds():

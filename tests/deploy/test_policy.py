@@ -17,20 +17,25 @@ import pytest
 from iam_policies import DATA_KEY, KEY, Policy, listed, with_keys
 from proxy_exchange import Seen
 from s3_proxy import FaultProxy
-from s3_servers import BUCKET, S3Server
+from s3_servers import BUCKET, KEY_ID, SECRET, S3Server
 
 from starling_py.deploy.aws import Aws
 from starling_py.deploy.bundle import Bundle
 from starling_py.deploy.deployment import deploy, undeploy
 from starling_py.deploy.settings import Settings
+from starling_py.local_lambda.server import LocalLambda
+from starling_py.local_lambda.settings import FunctionSettings, Limits
 from starling_py.operators.quoting import encode_path
 from starling_py.operators.task import (
+    STAGING,
     FileRange,
+    FileSink,
     HashPartitioning,
     SamePartitions,
     ScanColumn,
     ScanInput,
     ShuffleInput,
+    SinkColumn,
     TaskReport,
     TaskSpec,
 )
@@ -47,8 +52,9 @@ from starling_py.worker.payload import (
     unpack_report,
 )
 
-NOT_ON_S3 = {"logs:CreateLogStream", "logs:PutLogEvents", "lambda:InvokeFunction"}
-"""The service does the first two for the function; it calls itself for stages of many tasks."""
+BY_THE_SERVICE = {"logs:CreateLogStream", "logs:PutLogEvents"}
+"""The service does these for the function."""
+FUNCTIONS = "arn:aws:lambda:us-east-1:123456789012:function"
 S3_ACTIONS = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "PUT": "s3:PutObject"}
 
 
@@ -68,6 +74,15 @@ def needed(seen: Seen) -> set[tuple[str, str]]:
     return found | {("s3:ListBucket", arn)} if seen.status == 404 else found
 
 
+def called(seen: Seen) -> tuple[str, str]:
+    """Return the action and the resource that Lambda asks IAM about for a request."""
+    path = urlsplit(seen.asked.target).path
+    assert seen.asked.method == "POST"
+    name = path.removeprefix("/2015-03-31/functions/").removesuffix("/invocations")
+    assert "/" not in name
+    return ("lambda:InvokeFunction", f"{FUNCTIONS}:{name}")
+
+
 class Context:
     memory_limit_in_mb = "1769"
     aws_request_id = "1"
@@ -79,20 +94,35 @@ class Context:
 class Workers:
     """Functions of a deployment, behind a proxy."""
 
-    def __init__(self, worker: FunctionWorker, proxy: FaultProxy, scratch: S3Location) -> None:
+    def __init__(
+        self, worker: FunctionWorker, proxy: FaultProxy, calls: FaultProxy, scratch: S3Location
+    ) -> None:
         self.worker = worker
         self.proxy = proxy
+        self.calls = calls
         self.scratch = scratch
 
-    def run(self, spec: TaskSpec | None = None, **call: str) -> TaskReport:
-        text = as_text(pack(spec)) if spec else ""
-        invocation = Invocation(VERSION, self.scratch, self.scratch.options, spec=text, **call)
+    def run(
+        self, spec: TaskSpec | None = None, *, others: tuple[TaskSpec, ...] = (), spec_key: str = ""
+    ) -> TaskReport:
+        invocation = Invocation(
+            VERSION,
+            self.scratch,
+            self.scratch.options,
+            spec=as_text(pack(spec)) if spec else "",
+            spec_key=spec_key,
+            others=tuple(as_text(pack(other)) for other in others),
+        )
         answer = self.worker.answer(msgspec.to_builtins(invocation), Context())
         assert not answer.get("error"), answer
+        for other in answer.get("others", ()):
+            assert unpack_report(from_text(str(other["report"]))).error is None
         return unpack_report(from_text(str(answer["report"])))
 
     def actions(self) -> set[tuple[str, str]]:
-        return {each for seen in self.proxy.log for each in needed(seen)}
+        return {each for seen in self.proxy.log for each in needed(seen)} | {
+            called(seen) for seen in self.calls.log
+        }
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "kms"])
@@ -100,15 +130,14 @@ def deployed(
     request: pytest.FixtureRequest, aws: Aws, pair: tuple[Bundle, Bundle]
 ) -> Iterator[tuple[Settings, bool]]:
     name = f"starling-{uuid4().hex[:12]}"
-    settings = Settings(bucket=f"{name}-scratch", name=name, data=(f"s3://{BUCKET}/lake",))
-    if request.param:
-        settings = Settings(
-            bucket=f"{name}-scratch",
-            name=name,
-            data=(f"s3://{BUCKET}/lake",),
-            kms_key=KEY,
-            data_keys=(DATA_KEY,),
-        )
+    encrypted = {"kms_key": KEY, "data_keys": (DATA_KEY,)} if request.param else {}
+    settings = Settings(
+        bucket=f"{name}-scratch",
+        name=name,
+        data=(f"s3://{BUCKET}/lake",),
+        written=(f"s3://{BUCKET}/made",),
+        **encrypted,
+    )
     deploy(aws, settings, *pair)
     yield settings, request.param
     undeploy(aws, name)
@@ -122,10 +151,22 @@ def workers(
     function = f"{settings.name}-worker"
     environment = aws.call("lambda", "get_function_configuration", FunctionName=function)
     variables = environment["Environment"]["Variables"] | moto.environment()
-    worker = FunctionWorker(variables, tmp_path / "function")
-    with FaultProxy(moto) as proxy, closing(worker):
-        scratch = S3Location(settings.bucket, "starling/scratch", proxy.server.options())
-        yield Workers(worker, proxy, scratch)
+    keys = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
+    functions = [FunctionSettings(function, environment=keys)]
+    limits = Limits(init_seconds=100.0)
+    with (
+        FaultProxy(moto) as proxy,
+        LocalLambda(functions, limits=limits, folder=tmp_path) as lamb,
+        FaultProxy(lamb.endpoint) as calls,
+    ):
+        variables |= {
+            "AWS_LAMBDA_FUNCTION_NAME": function,
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL_LAMBDA": calls.endpoint,
+        }
+        with closing(FunctionWorker(variables, tmp_path / "function")) as worker:
+            scratch = S3Location(settings.bucket, "starling/scratch", proxy.server.options())
+            yield Workers(worker, proxy, calls, scratch)
 
 
 def lake_file(plans, moto: S3Server) -> FileRange:
@@ -186,6 +227,20 @@ def test_a_worker_may_do_what_it_does_and_nothing_more(
         [ShuffleInput("input_0", plans.columns("BIGINT"), (missing,))],
     )
     assert workers.run(starved).error.code == "OBJECT_MISSING"
+    # COPY and CREATE TABLE write where nobody looks yet.
+    sink = FileSink(
+        encode_path(f"s3://{BUCKET}/made/{STAGING}{produce.query}"),
+        "part",
+        ".parquet",
+        "parquet",
+        "",
+        (SinkColumn("x", "INTEGER", "INTEGER"),),
+    )
+    write = plans.spec("SELECT 1", ["VARCHAR", "BIGINT", "BIGINT"], sink=sink)
+    assert workers.run(write).error is None
+    # Of many tasks a function starts its share before its own one.
+    others = tuple(plans.spec("SELECT 1", ["INTEGER"], inline_limit=1000) for _ in range(2))
+    assert workers.run(others[0], others=others[1:]).error is None
     # A spec that is too large for a call goes through the store.
     large = plans.spec("SELECT 1", ["INTEGER"])
     key = call_key(large.query, large.nonce, "spec")
@@ -202,7 +257,7 @@ def test_a_worker_may_do_what_it_does_and_nothing_more(
     denied = {each for each in actions if not policy.used(*each)}
     assert denied == set()
     used = {statement for each in actions for statement in policy.used(*each)}
-    unused = {each for each in policy.everything() - used if each[1] not in NOT_ON_S3}
+    unused = {each for each in policy.everything() - used if each[1] not in BY_THE_SERVICE}
     assert unused == set()
 
 
@@ -214,6 +269,11 @@ def test_what_a_worker_may_not(deployed: tuple[Settings, bool], aws: Aws):
     assert policy.used("s3:GetObject", f"{lake}/lake/a.parquet")
     for action, resource in [
         ("s3:PutObject", f"{lake}/lake/a.parquet"),
+        ("s3:PutObject", f"{lake}/lake/.starling-q/a.parquet"),
+        ("s3:PutObject", f"{lake}/made/a.parquet"),
+        ("s3:PutObject", f"{lake}/made/q/a.starling"),
+        ("s3:GetObject", f"{lake}/made/.starling-q/a.parquet"),
+        ("s3:DeleteObject", f"{lake}/made/.starling-q/a.parquet"),
         ("s3:GetObject", f"{lake}/lakeside/a.parquet"),
         ("s3:ListBucket", lake),
         ("s3:GetObject", f"{scratch}/starling/code/x.zip"),
@@ -222,7 +282,7 @@ def test_what_a_worker_may_not(deployed: tuple[Settings, bool], aws: Aws):
         ("s3:PutObject", f"{scratch}/other"),
     ]:
         assert policy.used(action, resource) == set(), (action, resource)
-    itself = f"arn:aws:lambda:us-east-1:123456789012:function:{settings.name}-worker"
+    itself = f"{FUNCTIONS}:{settings.name}-worker"
     assert policy.used("lambda:InvokeFunction", itself)
     assert not policy.used("lambda:InvokeFunction", f"{itself}-2")
     # Its own log group and no other, and nothing that stands for everything.

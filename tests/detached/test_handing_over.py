@@ -57,6 +57,9 @@ def test_a_coordinator_hands_over_when_its_time_is_up(numbers):
     ending = queries.wait(query, [events.append], seconds=100)
     assert ending.error is None, ending.error
     assert rows(queries, query, ending) == ROWS
+    # Of the coordinators before the last one too, each of which had some four seconds.
+    assert ending.used.calls == lamb.statistics(COORDINATOR).calls
+    assert ending.used.seconds > 4 * (ending.used.calls - 1)
     coordinators, tasks = lamb.statistics(COORDINATOR), len(ending.reports)
     assert coordinators.calls >= 2
     # Of what had committed nothing was done again; what ran at a hand-over may have been.

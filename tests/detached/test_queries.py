@@ -12,6 +12,7 @@ from lambda_processes import until
 import starling_py
 from starling_py.detached.client import DetachedQueries
 from starling_py.detached.state import decode_parameters, encode_parameters
+from starling_py.local_lambda.settings import FunctionSettings
 
 SQL = "SELECT k % 4001 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
 
@@ -44,6 +45,15 @@ def test_detach_attach_result(numbers, tmp_path):
 
     with pa.memory_map(str(path)) as file:
         assert pa.ipc.open_file(file).read_all().equals(wanted)
+    # The bill has the coordinator in it: its time until the end of the query, with its start.
+    until(lambda: not lamb.statistics("starling-coordinator").in_flight)
+    queries = numbers.queries()
+    _, run = queries.answer(query, queries.ending(query))
+    price = {item.name: item.quantity for item in run.price.items}
+    assert price["calls of coordinators"] == 1
+    gigabytes = FunctionSettings("any").memory / 1024
+    billed = lamb.statistics("starling-coordinator").billed
+    assert 0 < price["coordinators"] / gigabytes < billed + 0.05
     assert lamb.statistics("starling-coordinator").calls == 1
     assert lamb.statistics("starling-coordinator").failed == 0
 

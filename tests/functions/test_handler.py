@@ -21,7 +21,7 @@ from s3_servers import BUCKET, KEY_ID, SECRET
 from starling_py.operators.errors import Cancelled, OutOfMemory, TaskTimedOut
 from starling_py.operators.quoting import encode_path
 from starling_py.operators.run import run_task
-from starling_py.operators.task import ScanInput, ShuffleInput, TaskReport
+from starling_py.operators.task import FileSink, ScanInput, ShuffleInput, SinkColumn, TaskReport
 from starling_py.shuffle.index import PartitionRun
 from starling_py.shuffle.locations import S3Location
 from starling_py.shuffle.s3_options import S3Options
@@ -312,6 +312,23 @@ def test_a_task_that_reads_files_of_the_functions_machine(called, plans):
         report = called.run(spec)
         assert report.error is not None
         assert report.index is None
+
+
+def test_a_task_that_writes_where_its_query_may_not(called, plans, place, tmp_path):
+    columns = (SinkColumn("x", "INTEGER", "INTEGER"),)
+    lake = f"s3://{BUCKET}/{place.prefix}/lake"
+
+    def refused(folder, stem="part", extension=".parquet"):
+        sink = FileSink(encode_path(folder), stem, extension, "parquet", "", columns)
+        spec = plans.spec("SELECT 1", ["VARCHAR", "BIGINT", "BIGINT"], sink=sink)
+        return called.refused(called.event(spec=as_text(pack(spec))))
+
+    assert "not on S3" in refused(str(tmp_path))
+    for folder in (lake, f"{lake}/.starling-other", f"{lake}/.starling-q/deeper", f"{lake}/q"):
+        assert "may not" in refused(folder)
+    hidden = f"{lake}/.starling-q"
+    assert "names" in refused(hidden, stem="../part")
+    assert "names" in refused(hidden, extension=".parquet/x")
 
 
 def test_a_function_writes_below_its_own_scratch_only(place, plans, tmp_path):

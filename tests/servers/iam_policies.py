@@ -66,10 +66,10 @@ def with_keys(actions: set[tuple[str, str]], scratch_bucket: str) -> set[tuple[s
     """Add what S3 asks KMS for in the name of the worker where objects are encrypted."""
     found = set(actions)
     for action, resource in actions:
+        key = KEY if resource.startswith(f"arn:aws:s3:::{scratch_bucket}/") else DATA_KEY
         if action == "s3:GetObject":
-            ours = resource.startswith(f"arn:aws:s3:::{scratch_bucket}/")
-            found.add(("kms:Decrypt", KEY if ours else DATA_KEY))
+            found.add(("kms:Decrypt", key))
         elif action == "s3:PutObject":
             # Parts of an object are decrypted to be put together.
-            found |= {("kms:GenerateDataKey", KEY), ("kms:Decrypt", KEY)}
+            found |= {("kms:GenerateDataKey", key), ("kms:Decrypt", key)}
     return found
