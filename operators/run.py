@@ -46,6 +46,7 @@ from starling_py.shuffle.partition import (
     split_by_rank,
 )
 from starling_py.shuffle.read import read_index
+from starling_py.shuffle.stopping import stopping
 from starling_py.shuffle.write import Committed, commit_output
 
 if TYPE_CHECKING:
@@ -112,12 +113,14 @@ def _attempt(
     try:
         check()
         if is_combiner(spec):
-            partitions = combine(spec, store, check)
-            rows_in = rows_out = sum(table.num_rows for table in partitions)
-            watch.lap("input")
-            committed = _commit(spec, partitions, store)
+            with stopping(check):
+                partitions = combine(spec, store, check)
+                rows_in = rows_out = sum(table.num_rows for table in partitions)
+                watch.lap("input")
+                committed = _commit(spec, partitions, store)
         else:
             with (
+                stopping(check),
                 instance.prepared(spec) as connection,
                 stand_ins(spec, instance, buckets, check) as local,
                 bound_variables(connection, spec.variables),

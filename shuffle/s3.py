@@ -24,7 +24,7 @@ from starling_py.shuffle.s3_client import DELETE_LIMIT, S3Client
 from starling_py.shuffle.s3_credentials import environment_credentials
 from starling_py.shuffle.s3_loop import Lease
 from starling_py.shuffle.s3_options import S3Options
-from starling_py.shuffle.s3_reading import all_of, in_order
+from starling_py.shuffle.s3_reading import all_ended, all_of, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -173,19 +173,32 @@ class S3Store:
         return self._lease.run(self._client.start(self._full(key), most))
 
     def put(self, key: str, parts: Sequence[Buffer]) -> None:
-        self._lease.run(self._client.put(self._full(key), parts, create=False))
+        self._put(key, parts, create=False)
 
     def put_if_absent(self, key: str, parts: Sequence[Buffer]) -> None:
-        self._lease.run(self._client.put(self._full(key), parts, create=True))
+        self._put(key, parts, create=True)
+
+    def _put(self, key: str, parts: Sequence[Buffer], *, create: bool) -> None:
+        # Goes on when the query is over: an object that is cut off may appear later all the same,
+        # when nobody looks for it any more to delete it.
+        self._lease.run(self._client.put(self._full(key), parts, create=create), stops=False)
 
     def copy_all(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Copy objects within the bucket, first keys to second ones, without fetching them."""
+        """Copy objects within the bucket, first keys to second ones, without fetching them.
+
+        After an error, or an interrupt, no copy appears any more.
+        """
         full = [(self._full(source), self._full(target)) for source, target in pairs]
 
         def copy(number: int) -> Awaitable[None]:
             return self._client.copy(*full[number])
 
-        self._lease.run(all_of(len(full), copy, self._options.parallel_reads))
+        pending = self._lease.start(all_ended(len(full), copy, self._options.parallel_reads))
+        try:
+            pending.result(stops=False)
+        except BaseException:
+            pending.settle()
+            raise
 
     def head(self, key: str) -> ObjectInfo:
         full = self._full(key)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from starling_py.shuffle.errors import StoreError
+from starling_py.shuffle.stopping import look_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -18,7 +19,8 @@ __all__ = ["LOOP_THREAD", "SLICE", "Lease", "Pending"]
 T = TypeVar("T")
 
 LOOP_THREAD = "starling-s3"
-# A waiting thread looks up this often: a signal may have been delivered to another thread.
+# A waiting thread looks up this often: a signal may have been delivered to another thread, or the
+# query be over.
 SLICE = 0.25
 _DRAIN = 30.0  # seconds for cancelled requests to end
 
@@ -92,8 +94,11 @@ class Pending(Generic[T]):
     def done(self) -> bool:
         return self._future.done()
 
-    def result(self) -> T:
-        """Wait for it; an interrupted wait cancels the coroutine."""
+    def result(self, *, stops: bool = True) -> T:
+        """Wait for it; an interrupted wait cancels the coroutine.
+
+        With ``stops`` the wait ends too when what it is for is over.
+        """
         try:
             while True:
                 try:
@@ -101,6 +106,8 @@ class Pending(Generic[T]):
                 except TimeoutError:
                     if self._future.done():
                         raise
+                    if stops:
+                        look_up()
         except CancelledError as error:
             raise StoreError("the store was closed while it was used") from error
         except BaseException:
@@ -110,6 +117,10 @@ class Pending(Generic[T]):
         finally:
             # An error's traceback holds this frame, and the future holds the error.
             del self
+
+    def settle(self) -> None:
+        """Wait for a coroutine that was cancelled to end."""
+        wait([self._future], _DRAIN)
 
     def cancel(self) -> None:
         """Ask the coroutine to end, if it has not; does not wait."""
@@ -144,15 +155,17 @@ class Lease:
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], *, stops: bool = True) -> T:
         """Run it on the loop, in a copy of the caller's context, and wait for what it returns.
+
+        With ``stops`` the wait ends, and the coroutine with it, when what it is for is over.
 
         Raises
         ------
         StoreError
             If the lease ends before the coroutine does, or has ended.
         """
-        return self.start(coroutine).result()
+        return self.start(coroutine).result(stops=stops)
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Pending[T]:
         """As ``run``, without waiting."""

@@ -1,4 +1,4 @@
-"""Many reads at once, whose results are taken one after the other."""
+"""Many requests at once: reads whose results are taken one after the other, and copies."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from starling_py.shuffle.errors import StarlingError
 from starling_py.shuffle.s3_loop import SLICE
+from starling_py.shuffle.stopping import look_up
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from starling_py.shuffle.s3_loop import Lease
 
-__all__ = ["all_of", "in_order"]
+__all__ = ["all_ended", "all_of", "in_order"]
 
 T = TypeVar("T")
 
@@ -32,6 +33,40 @@ async def all_of(count: int, read: Callable[[int], Awaitable[T]], parallel: int)
 
     await _together(work, min(count, parallel))
     return [found[number] for number in range(count)]
+
+
+async def all_ended(count: int, act: Callable[[int], Awaitable[None]], parallel: int) -> None:
+    """Call ``act`` for 0, 1 … ``count - 1``, and raise the first error once nothing runs any more.
+
+    After an error, or when this is cancelled, no more calls begin.
+    """
+    numbers = iter(range(count))
+    stopped = False
+
+    async def work() -> None:
+        nonlocal stopped
+        try:
+            for number in numbers:
+                if stopped:
+                    return
+                await act(number)
+        except BaseException:
+            stopped = True
+            raise
+
+    workers = asyncio.gather(*(work() for _ in range(min(count, parallel))), return_exceptions=True)
+    try:
+        outcomes = await asyncio.shield(workers)
+    except asyncio.CancelledError:
+        stopped = True
+        await workers  # whoever cancels this again ends them
+        raise
+    failure = next((one for one in outcomes if one is not None), None)
+    try:
+        if failure is not None:
+            raise failure
+    finally:
+        del failure, outcomes, workers  # hold the error whose traceback holds this frame
 
 
 def in_order(
@@ -62,6 +97,7 @@ def in_order(
             while not shelf.wait_for(number):
                 if shelf.ended or pending.done():
                     pending.result()  # raises what went wrong
+                look_up()
             data, room = shelf.take(number)
             if room:
                 lease.call(shelf.make_room)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 
 import msgspec
 import pytest
+from lambda_processes import until
+from scripted_s3 import Fault, open_store, serving
 
 from starling_py.operators.errors import Cancelled, OutOfMemory, TaskFailed, TaskTimedOut
+from starling_py.operators.run import run_task
 from starling_py.operators.task import (
     HashPartitioning,
     InputColumn,
@@ -264,6 +268,27 @@ def test_a_running_statement_is_interrupted(plans, room):
         thread.join(0.02)
     assert reports[0].error.code == Cancelled.code
     assert room.rows(plans.spec("SELECT 1", ["INTEGER"])) == [(1,)]
+
+
+def test_a_task_is_cancelled_while_it_waits_for_its_input(plans, room):
+    cancelled = threading.Event()
+    with serving() as server, closing(open_store(server)) as store:
+        server.script.faults.extend([Fault(200, seconds=60)] * 5)
+        runs = (PartitionRun("q/stage-0000/task-000000.shuffle", "n", 0, 1),)
+        read = ShuffleInput("input_0", plans.columns("INTEGER"), runs)
+        spec = plans.spec("SELECT count(*) FROM input_0", ["BIGINT"], [read])
+        reports = []
+
+        def run() -> None:
+            reports.append(run_task(spec, store, room.instance, cancelled=cancelled))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        until(lambda: server.script.in_flight)
+        cancelled.set()
+        thread.join(30)
+        assert reports[0].error.code == Cancelled.code
+        until(lambda: not server.script.in_flight)
 
 
 def test_a_task_past_its_deadline_does_not_start(plans, room):

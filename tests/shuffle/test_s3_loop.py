@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -19,8 +20,11 @@ from starling_py.shuffle.hedge_policy import HedgePolicy
 from starling_py.shuffle.meter import RequestCounts, metered
 from starling_py.shuffle.objects import Buffer, ByteRange, ReadRequest
 from starling_py.shuffle.s3 import S3Store
+from starling_py.shuffle.s3_client import S3Client
 from starling_py.shuffle.s3_credentials import Credentials
+from starling_py.shuffle.s3_loop import SLICE
 from starling_py.shuffle.s3_options import S3Options
+from starling_py.shuffle.stopping import stopping
 
 SLOW = Fault(200, seconds=20)
 OFF = HedgePolicy(enabled=False)
@@ -78,17 +82,21 @@ def test_one_thread_for_all_stores(server: Server) -> None:
     assert not loops()
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda store: store.get_range("k", ByteRange(0, 5)),
-        lambda store: store.get_ranges("k", [ByteRange(0, 5), ByteRange(50, 5)]),
-        lambda store: list(store.read_many([ReadRequest("k", ByteRange(n, 1)) for n in range(9)])),
-        lambda store: store.put("k", [b"1"]),
-        lambda store: list(store.list("")),
-    ],
-    ids=["range", "ranges", "many", "put", "list"],
-)
+READS = {
+    "range": lambda store: store.get_range("k", ByteRange(0, 5)),
+    "ranges": lambda store: store.get_ranges("k", [ByteRange(0, 5), ByteRange(50, 5)]),
+    "many": lambda store: list(
+        store.read_many([ReadRequest("k", ByteRange(n, 1)) for n in range(9)])
+    ),
+    "list": lambda store: list(store.list("")),
+}
+
+
+def put(store: S3Store) -> None:
+    store.put("k", [b"1"])
+
+
+@pytest.mark.parametrize("read", [*READS.values(), put], ids=[*READS, "put"])
 def test_an_interrupt_ends_the_waiting(small: S3Store, script: Script, read) -> None:
     script.faults.extend([SLOW] * 20)
 
@@ -109,6 +117,81 @@ def test_an_interrupt_ends_the_waiting(small: S3Store, script: Script, read) -> 
     assert not script.released.is_set()
     script.faults.clear()
     assert bytes(small.get("k")) == DATA
+
+
+class Over(Exception):
+    """What was waited for is of no use any more."""
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_check_ends_the_waiting(small: S3Store, script: Script, read) -> None:
+    script.faults.extend([SLOW] * 20)
+
+    def check() -> None:
+        if script.in_flight:
+            raise Over
+
+    with stopping(check), pytest.raises(Over):
+        read(small)
+    wait_until(lambda: script.in_flight == 0)
+    assert not script.released.is_set()
+    # Nobody checks any more.
+    script.faults.clear()
+    assert bytes(small.get("k")) == DATA
+
+
+def test_a_put_goes_on_when_a_query_is_over(small: S3Store, script: Script) -> None:
+    # It could not be told whether the object appears after all.
+    script.faults.append(Fault(200, seconds=2 * SLICE))
+    looked = []
+
+    def check() -> None:
+        looked.append(True)
+        raise Over
+
+    with stopping(check):
+        put(small)
+    assert looked == []
+
+
+@pytest.mark.parametrize("ending", ["an error", "an interrupt"])
+def test_no_copy_appears_after_the_end(
+    small: S3Store, script: Script, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    gate = threading.Event()
+    begun, ended = [], []
+
+    async def copy(self: S3Client, source: str, target: str) -> None:  # noqa: ARG001
+        begun.append(source.rpartition("/")[2])
+        if ending == "an error" and target.endswith("to/1"):
+            raise StoreError("not this one")
+        # One that a server takes its time for.
+        await asyncio.to_thread(gate.wait, LIMIT)
+        ended.append(source.rpartition("/")[2])
+
+    def end() -> None:
+        wait_until(lambda: len(begun) > 1)
+        if ending == "an interrupt":
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(2 * SLICE)
+        gate.set()
+
+    monkeypatch.setattr(S3Client, "copy", copy)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    helper = threading.Thread(target=end)
+    helper.start()
+    pairs = [(str(number), f"to/{number}") for number in range(200)]
+    failed = [] if ending == "an interrupt" else ["1"]
+    try:
+        with pytest.raises(KeyboardInterrupt if ending == "an interrupt" else StoreError):
+            small.copy_all(pairs)
+        # What had begun has ended, and no more began.
+        assert sorted([*ended, *failed]) == sorted(begun)
+        assert len(begun) < len(pairs)
+    finally:
+        helper.join(LIMIT)
+        signal.signal(signal.SIGINT, before)
+    assert script.asked == []
 
 
 def test_a_forked_child_is_told_at_once(small: S3Store, server: Server) -> None:
@@ -134,7 +217,9 @@ def test_a_child_may_use_s3_if_the_parent_has_not(server: Server, script: Script
     program = f"""
 import os, time
 from starling_py.shuffle.s3 import S3Store
+from starling_py.shuffle.s3_loop import SLICE
 from starling_py.shuffle.s3_options import S3Options
+from starling_py.shuffle.stopping import stopping
 def read():
     store = S3Store("bucket", "", S3Options(endpoint="http://127.0.0.1:{server.server_port}"))
     assert len(store.get("k")) == {len(DATA)}
@@ -157,7 +242,9 @@ def test_the_process_ends_with_an_open_store(server: Server, script: Script) -> 
     program = f"""
 import threading, time
 from starling_py.shuffle.s3 import S3Store
+from starling_py.shuffle.s3_loop import SLICE
 from starling_py.shuffle.s3_options import S3Options
+from starling_py.shuffle.stopping import stopping
 store = S3Store("bucket", "", S3Options(endpoint="http://127.0.0.1:{server.server_port}"))
 store.get("k")
 threading.Thread(target=store.get, args=("k",), daemon=True).start()
