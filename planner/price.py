@@ -5,6 +5,7 @@ Tasks are priced as functions over S3, wherever they will run. ``docs/prices.md`
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +21,7 @@ from starling_py.operators.plan import (
 from starling_py.planner.shuffle_cost import PUT_SECONDS, pieces, read_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starling_py.planner.sizing import PlanOptions
 
@@ -36,13 +37,24 @@ _EXCHANGED_PER_SECOND = 150e6
 
 def priced(stages: Sequence[Stage], options: PlanOptions) -> tuple[Stage, ...]:
     """Return the stages with what each of them is expected to cost."""
-    return tuple(
-        msgspec.structs.replace(stage, cost=_cost(stage, stages, options)) for stage in stages
-    )
+    # Each stage is asked for by all that read it.
+    inline = frozenset(stage.id for stage in stages if _is_inline(stage, stages, options))
+    context = _Context({stage.id: stage for stage in stages}, stages[-1], inline, options)
+    return tuple(msgspec.structs.replace(stage, cost=_cost(stage, context)) for stage in stages)
 
 
-def _cost(stage: Stage, stages: Sequence[Stage], options: PlanOptions) -> Cost:
-    prices, size = options.prices, options.function
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """All stages by id, the last one, and those whose output is expected to travel in reports."""
+
+    stages: Mapping[int, Stage]
+    last: Stage
+    inline: frozenset[int]
+    options: PlanOptions
+
+
+def _cost(stage: Stage, context: _Context) -> Cost:
+    prices, size = context.options.prices, context.options.function
     scans = [read for read in stage.inputs if isinstance(read, ScanRead)]
     # A table that is read whole by every task is fetched by every task.
     times = [stage.tasks if read.replicated else 1 for read in scans]
@@ -51,11 +63,11 @@ def _cost(stage: Stage, stages: Sequence[Stage], options: PlanOptions) -> Cost:
     gets = exchanged = 0.0
     for read in stage.inputs:
         if isinstance(read, ExchangeRead):
-            more_gets, more_bytes = _exchange(read, stage, stages, options)
+            more_gets, more_bytes = _exchange(read, stage, context)
             gets, exchanged = gets + more_gets, exchanged + more_bytes
-    inline = _is_inline(stage, stages, options)
+    inline = stage.id in context.inline
     puts = 0 if inline else stage.tasks
-    answer = stage is stages[-1] and not inline
+    answer = stage is context.last and not inline
     written = stage.estimate.bytes * len(stage.outputs)
     work = scanned / _SCANNED_PER_SECOND + (exchanged + written) / _EXCHANGED_PER_SECOND
     each = _TASK_SECONDS + read_seconds(
@@ -71,14 +83,12 @@ def _cost(stage: Stage, stages: Sequence[Stage], options: PlanOptions) -> Cost:
     return Cost(scan_gets, gets, puts, seconds, waiting, seconds * size.gigabytes, dollars)
 
 
-def _exchange(
-    read: ExchangeRead, stage: Stage, stages: Sequence[Stage], options: PlanOptions
-) -> tuple[float, float]:
+def _exchange(read: ExchangeRead, stage: Stage, context: _Context) -> tuple[float, float]:
     """Return the GETs and the bytes of a stage's read of another's output."""
-    producer = next(each for each in stages if each.id == read.stage)
+    producer = context.stages[read.stage]
     everywhere = read.delivery is Delivery.EVERYTHING
     moved = producer.estimate.bytes * (stage.tasks if everywhere else 1)
-    if _is_inline(producer, stages, options):
+    if producer.id in context.inline:
         return 0.0, moved
     return _gets(read, producer, stage), moved
 
