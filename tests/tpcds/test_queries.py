@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from join_orders import check_costs, recorded_costs
 
 NUMBERS = range(1, 100)
 
@@ -36,6 +37,14 @@ def test_nearly_all_are_distributed(warehouse, read):
         if fallbacks:
             reasons[number] = fallbacks
     assert len(NUMBERS) - len(reasons) >= 90, reasons
+
+
+def test_no_query_joins_worse_than_it_is_written(warehouse, read):
+    with recorded_costs() as costs:
+        for number in NUMBERS:
+            warehouse.plan(read(number).sql, 5)
+    assert len(costs) > len(NUMBERS)
+    check_costs(costs)
 
 
 def stages(plan) -> str:
