@@ -19,6 +19,8 @@ from starling_py.planner.tokens import Tokens, unquoted_name
 from starling_py.planner.tree import parsed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import duckdb
 
     from starling_py.planner.parameters import Parameters
@@ -35,6 +37,7 @@ __all__ = [
     "Statement",
     "given_to",
     "read_statement",
+    "with_query",
 ]
 
 
@@ -148,15 +151,21 @@ def given_to(statement: Statement, parameters: Parameters) -> Statement:
     ParameterError
         When it has no query.
     """
+    given = with_query(statement, lambda query: replace(query, parameters=parameters))
+    if parameters and given == statement:
+        raise ParameterError("the statement has no parameters, values were given")
+    return given
+
+
+def with_query(statement: Statement, change: Callable[[Query], Query]) -> Statement:
+    """Return a statement with what ``change`` makes of its query, if it has one."""
     match statement:
         case Query():
-            return replace(statement, parameters=parameters)
+            return change(statement)
         case Describe() | Copy() | CreateTable():
-            return replace(statement, query=replace(statement.query, parameters=parameters))
+            return replace(statement, query=change(statement.query))
         case Explain():
-            return replace(statement, statement=given_to(statement.statement, parameters))
-    if parameters:
-        raise ParameterError("the statement has no parameters, values were given")
+            return replace(statement, statement=with_query(statement.statement, change))
     return statement
 
 

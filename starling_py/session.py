@@ -133,10 +133,14 @@ class Session:
 
         It is in the connection's dialect unless another is named.
         """
+        from starling_py.pivots import completed
+        from starling_py.planner.statements import with_query
+
         with _hinted(), self._planning, told():
             _check_text(sql)
             planner = self._planned_by()
-            return planner.read(sql, dialect or self.config.dialect, parameters=parameters)
+            found = planner.read(sql, dialect or self.config.dialect, parameters=parameters)
+        return with_query(found, lambda query: completed(self, query))
 
     def plan(self, sql: str, part: Query | None = None) -> StagePlan:
         """Return the plan of a query, which is ``part`` of a statement or all of it."""

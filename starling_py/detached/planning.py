@@ -90,7 +90,14 @@ def plan_request(session: Session, request: Request, query: str) -> Planned:
         If the statement is not SQL, names what does not exist, or is no query.
     """
     from starling_py.planner.copying import Query
+    from starling_py.planner.pivots import open_pivots
 
+    if open_pivots(request.sql):
+        # A second query would have to survive the coordinator too.
+        raise Unsupported(
+            "PIVOT without IN is not detached",
+            hint="name the values: PIVOT … ON column IN (values); or run it without --detach",
+        )
     with metered() as planning:
         statement = session.read(request.sql, decode_parameters(request.parameters))
         if not isinstance(statement, Query):
