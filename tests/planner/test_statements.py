@@ -37,6 +37,8 @@ SELECT g, stddev_samp(x), median(id), mode(k % 2) FROM l GROUP BY g
 SELECT g, string_agg(id::VARCHAR, ',' ORDER BY id), list(id ORDER BY id DESC) FROM l GROUP BY g
 SELECT g, arg_max(id, id), arg_min(d, id), any_value(g) FROM l GROUP BY g
 SELECT k, sum(id) FROM l GROUP BY k HAVING count(*) > 5
+SELECT 1 FROM l HAVING true
+SELECT uk FROM u WHERE EXISTS (SELECT 1 FROM empty HAVING true)
 SELECT DISTINCT k FROM l
 SELECT DISTINCT k, g FROM l WHERE id > 3
 SELECT DISTINCT g FROM l UNION ALL SELECT h FROM r
