@@ -118,6 +118,8 @@ ORDERED = {
     "SELECT g, count(*) AS n FROM l GROUP BY g ORDER BY n DESC, g": (0, 1),
     "SELECT id FROM l ORDER BY g, id": (0,),
     "SELECT k, sum(v) AS s FROM l GROUP BY k ORDER BY s DESC NULLS LAST, k LIMIT 3": (0, 1),
+    f"SELECT id FROM l ORDER BY id LIMIT {2**63 - 1} OFFSET 50": (0,),
+    f"SELECT id FROM l LIMIT {2**63 - 1} OFFSET {2**63 - 1}": (0,),
     "SELECT id FROM l LIMIT 5": (0,),
     "SELECT id FROM l LIMIT 7 OFFSET 33": (0,),
     "SELECT id FROM l WHERE id > 15 LIMIT 9": (0,),
