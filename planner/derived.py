@@ -39,7 +39,9 @@ def derived_facts(expression: Expression, below: Relation) -> ColumnFacts:
     """Return what is thought of the values of an expression over the columns of a relation."""
     if isinstance(expression, Cast):
         cast = derived_facts(expression.argument, below)
-        return replace(cast, nullable=True) if expression.lenient else cast
+        # JSON's null is a value, and becomes none where it is cast.
+        may_fail = expression.lenient or expression.argument.type == "JSON"
+        return replace(cast, nullable=True) if may_fail else cast
     facts = unknown(Column("", expression.type), below.rows)
     most: float | None = None
     match expression:

@@ -48,15 +48,19 @@ from starling_py.planner.selectivity import (
 from starling_py.planner.tables import ColumnSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from starling_py.planner.footers import Footers
+    from starling_py.planner.footers import ColumnFacts, Footers
 
 __all__ = ["Estimator", "Relation"]
 
 _GUESS_VALUES = 4.0
 _GUESS_STEPS = 10.0
 _GUESS_ROWS = 1000.0
+
+_PADS_RIGHT = (JoinKind.LEFT, JoinKind.FULL, JoinKind.SINGLE, JoinKind.POSITIONAL)
+_PADS_LEFT = (JoinKind.RIGHT, JoinKind.FULL, JoinKind.POSITIONAL)
+"""Joins that give rows with NULL for all columns of a side."""
 
 
 class Estimator:
@@ -133,6 +137,9 @@ class Estimator:
                 below = self.estimate(input_)
                 groups = sum(_groups([keys[at][1].name for at in one], below) for one in sets)
                 by = {name: below.columns[key.name] for name, key in keys}
+                # Where a set leaves a key out, its groups have NULL for it.
+                absent = {keys[at][0] for at in range(len(keys)) if not all(at in s for s in sets)}
+                by = _nullable(by, absent)
                 return self._with_more(node, scaled(Relation(below.rows, by), groups), 1.0)
             case TableCall(columns=columns):
                 return _guessed(columns)
@@ -208,10 +215,10 @@ class Estimator:
                 rows = max(left.rows, right.rows)
         a = scaled(left, rows).columns
         b = scaled(right, rows).columns
-        if node.kind in (JoinKind.LEFT, JoinKind.FULL, JoinKind.SINGLE):
-            b = {name: replace(facts, nullable=True) for name, facts in b.items()}
-        if node.kind in (JoinKind.RIGHT, JoinKind.FULL):
-            a = {name: replace(facts, nullable=True) for name, facts in a.items()}
+        if node.kind in _PADS_RIGHT:
+            b = _nullable(b, b)
+        if node.kind in _PADS_LEFT:
+            a = _nullable(a, a)
         return Relation(rows, {**a, **b})
 
     def _share_of_left(self, node: Join, left: Relation, right: Relation) -> float:
@@ -260,6 +267,14 @@ def _groups(keys: Sequence[str], below: Relation) -> float:
     rows = math.prod(below.columns[key].distinct for key in keys)
     # Keys are seldom independent: take a root of what goes beyond the rows.
     return max(1.0, min(rows, below.rows * 0.9 if len(keys) > 1 else below.rows))
+
+
+def _nullable(columns: Mapping[str, ColumnFacts], names: Collection[str]) -> dict[str, ColumnFacts]:
+    """Return the columns, of which those named may be NULL."""
+    return {
+        name: replace(facts, nullable=True) if name in names else facts
+        for name, facts in columns.items()
+    }
 
 
 def _guessed(columns: Sequence[Column]) -> Relation:

@@ -71,6 +71,9 @@ def read_group(serialized: Serialized, node: Node, row: Row, names: Names) -> tu
     for item in serialized["expressions"]:
         call = _once(aggregate(item, row), computed)
         calls.append((names.fresh(call.name), call))
+    if not keys and not calls:
+        # HAVING makes one group of all rows, and of none. Without a column it could not be told.
+        calls.append((names.fresh("count_star"), Aggregate("count_star", (), "BIGINT")))
     results = tuple(Column(name, call.type) for name, call in calls)
     below = computed.below(node)
     sets = tuple(tuple(one) for one in serialized["grouping_sets"])

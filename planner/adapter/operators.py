@@ -15,6 +15,7 @@ from starling_py.planner.adapter.expressions import expression, order_keys
 from starling_py.planner.adapter.groups import read_distinct, read_group
 from starling_py.planner.adapter.joins import Row, Side, pick, read_join
 from starling_py.planner.adapter.limits import read_limit, read_sample
+from starling_py.planner.adapter.varying import check_step, varies
 from starling_py.planner.adapter.windows import read_window
 from starling_py.planner.algebra import (
     CteRead,
@@ -91,6 +92,7 @@ class _Reader:
         self._tables = {name.lower(): table for name, table in tables.items()}
         self._names = names
         self._recursions: set[int] = set()
+        self._varying: set[int] = set()
         self.ctes: list[tuple[int, Node]] = []
 
     def read(self, serialized: Serialized) -> tuple[Node, Row]:
@@ -131,6 +133,8 @@ class _Reader:
 
     def cte(self, serialized: Serialized) -> tuple[Node, Row]:
         definition, body = serialized["children"]
+        if varies(definition, self._varying):
+            self._varying.add(serialized["table_index"])
         node, row = self.read(definition)
         if any(isinstance(part, CteRead) and part.cte in self._recursions for part in walk(node)):
             raise CannotDistribute("a CTE of a recursion's rows")
@@ -157,6 +161,7 @@ class _Reader:
         first, repeated = serialized["children"]
         anchor, anchor_row = self.read(first)
         number = serialized["table_index"]
+        check_step(repeated, number, self._varying)
         self._recursions.add(number)
         step, step_row = self.read(repeated)
         self._recursions.discard(number)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starling_py.planner.tables import Table
 
-__all__ = ["TableRead", "table_reads"]
+__all__ = ["TableRead", "nodes", "table_reads"]
 
 Serialized = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ def table_reads(serialized: Serialized, tables: Mapping[str, Table]) -> dict[str
     scans: dict[str, list[TableRead]] = defaultdict(list)
     # The binder's tables are found by any case of their names.
     known = {name.lower(): table for name, table in tables.items()}
-    for node in _nodes(serialized):
+    for node in nodes(serialized):
         data = node.get("function_data")
         if node.get("type") != "LOGICAL_GET" or node["qname"]["path"] != ["seq_scan"] or not data:
             continue
@@ -79,7 +79,7 @@ def _together(scans: Sequence[TableRead]) -> TableRead:
     return TableRead(columns, scans[0].conditions if len(scans) == 1 else ())
 
 
-def _nodes(tree: object) -> Iterator[Serialized]:
+def nodes(tree: object) -> Iterator[Serialized]:
     """Yield every object of a JSON tree, without recursion: plans can be deep."""
     stack = [tree]
     while stack:

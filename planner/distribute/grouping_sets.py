@@ -1,7 +1,8 @@
 """ROLLUP, CUBE and GROUPING SETS: each task groups its rows by all sets, then parts are merged.
 
 The bits of GROUPING() over all keys tell the sets apart: a NULL key is not one left out. Where an
-aggregate has no parts, each row is repeated for every set, and grouped as any other.
+aggregate has no parts, or where no set has a key, each row is repeated for every set, and grouped
+as any other.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def place_grouping_sets(node: GroupingSets, context: Context) -> Fragment:
     mask = Column(context.names.fresh("grouping"), "BIGINT")
     sets = tuple(dict.fromkeys(tuple(sorted(one)) for one in node.sets))
     known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
+    if len(known) < len(parts) or not node.keys:
         grouped = _apart(node, sets, mask, below, context)
         return grouped.over(_finished(node, mask, grouped.node, context))
     partial = GroupingSets(

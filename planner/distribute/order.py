@@ -40,8 +40,7 @@ def place_sort(
         return ranged.over(Sort(ranged.node, node.keys))
     if below.is_parallel:
         if limit is not None and limit.count is not None:
-            most = limit.count + limit.offset
-            below = below.over(Limit(Sort(below.node, node.keys), most))
+            below = below.over(Limit(Sort(below.node, node.keys), _most(limit.count, limit.offset)))
         below = moves.whole(below)
     below = moves.gathered(below)
     made: Node = Sort(below.node, node.keys)
@@ -62,10 +61,15 @@ def place_limit(node: Limit, context: Context) -> Fragment:
     below = context.place(node.input, in_order=True)
     if below.is_parallel:
         if node.count is not None:
-            below = below.over(Limit(below.node, node.count + node.offset))
+            below = below.over(Limit(below.node, _most(node.count, node.offset)))
         below = moves.whole(below)
     below = moves.gathered(below)
     return _cut(node, below)
+
+
+def _most(count: int, offset: int) -> int:
+    """Return how many of a task's rows may be within a limit; a LIMIT is a BIGINT."""
+    return min(count + offset, 2**63 - 1)
 
 
 def _cut(node: Limit, below: Fragment) -> Fragment:

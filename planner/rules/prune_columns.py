@@ -37,6 +37,7 @@ from starling_py.planner.algebra import (
 )
 from starling_py.planner.errors import row_id_refused
 from starling_py.planner.expressions import (
+    Aggregate,
     Column,
     Expression,
     Literal,
@@ -156,7 +157,7 @@ class _Pruner:
                 below = self.prune(input_, needed | _names(node.expressions()))
                 return replace(node, input=below)
             case GroupingSets():
-                calls = tuple(item for item in node.aggregates if item[0] in needed)
+                calls = _called(node, needed)
                 kinds = tuple(item for item in node.groupings if item[0] in needed)
                 sets = replace(node, aggregates=calls, groupings=kinds)
                 below = self.prune(node.input, _names(sets.expressions()))
@@ -195,9 +196,7 @@ class _Pruner:
         return Scan(node.table, kept, node.conditions)
 
     def _group(self, node: Group, needed: set[str]) -> Node:
-        calls = tuple(item for item in node.aggregates if item[0] in needed)
-        if not calls and not node.keys:
-            calls = node.aggregates[:1]
+        calls = _called(node, needed)
         below = {key.name for key in node.keys}
         for _, call in calls:
             below |= _names(call.expressions())
@@ -223,6 +222,12 @@ class _Pruner:
         return SetOperation(
             node.kind, node.all, tuple(members), tuple(node.columns[at] for at in kept)
         )
+
+
+def _called(node: Group | GroupingSets, needed: set[str]) -> tuple[tuple[str, Aggregate], ...]:
+    """Return the aggregates that are needed, or one of them where there is no key either."""
+    calls = tuple(item for item in node.aggregates if item[0] in needed)
+    return calls if calls or node.keys else node.aggregates[:1]
 
 
 def _names(expressions: Iterable[Expression]) -> set[str]:

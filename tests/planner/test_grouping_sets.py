@@ -32,6 +32,12 @@ GROUPED = {
     "no rows, no parts": "SELECT g, count(DISTINCT k) FROM l WHERE id < 0 GROUP BY ROLLUP (g)",
     "only the empty set": "SELECT median(v), count(DISTINCT k) FROM l "
     "GROUP BY GROUPING SETS ((), ())",
+    "only the empty set, in parts": "SELECT count(*), sum(v) FROM l "
+    "GROUP BY GROUPING SETS ((), ())",
+    "only the empty set, not read": "SELECT count(*) FROM (SELECT sum(v) FROM l "
+    "GROUP BY GROUPING SETS ((), ()))",
+    "only the empty set, in one task": "SELECT max(1) FROM "
+    "(SELECT sum(a) FROM (VALUES (1)) AS t(a) GROUP BY GROUPING SETS ((), ()))",
     "cube without parts": "SELECT g, k, count(DISTINCT d), median(v), grouping(g, k) FROM l "
     "GROUP BY CUBE (g, k)",
     "no table": "SELECT k5, count(*), sum(id5) FROM empty GROUP BY ROLLUP (k5)",

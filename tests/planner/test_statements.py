@@ -37,6 +37,8 @@ SELECT g, stddev_samp(x), median(id), mode(k % 2) FROM l GROUP BY g
 SELECT g, string_agg(id::VARCHAR, ',' ORDER BY id), list(id ORDER BY id DESC) FROM l GROUP BY g
 SELECT g, arg_max(id, id), arg_min(d, id), any_value(g) FROM l GROUP BY g
 SELECT k, sum(id) FROM l GROUP BY k HAVING count(*) > 5
+SELECT 1 FROM l HAVING true
+SELECT uk FROM u WHERE EXISTS (SELECT 1 FROM empty HAVING true)
 SELECT DISTINCT k FROM l
 SELECT DISTINCT k, g FROM l WHERE id > 3
 SELECT DISTINCT g FROM l UNION ALL SELECT h FROM r
@@ -116,6 +118,8 @@ ORDERED = {
     "SELECT g, count(*) AS n FROM l GROUP BY g ORDER BY n DESC, g": (0, 1),
     "SELECT id FROM l ORDER BY g, id": (0,),
     "SELECT k, sum(v) AS s FROM l GROUP BY k ORDER BY s DESC NULLS LAST, k LIMIT 3": (0, 1),
+    f"SELECT id FROM l ORDER BY id LIMIT {2**63 - 1} OFFSET 50": (0,),
+    f"SELECT id FROM l LIMIT {2**63 - 1} OFFSET {2**63 - 1}": (0,),
     "SELECT id FROM l LIMIT 5": (0,),
     "SELECT id FROM l LIMIT 7 OFFSET 33": (0,),
     "SELECT id FROM l WHERE id > 15 LIMIT 9": (0,),

@@ -19,6 +19,7 @@ from starling_py.planner.statistics import Estimator, Relation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from conftest import World
 
@@ -42,6 +43,36 @@ def algebra(world: World, binder: Binder, sql: str) -> Plan:
 def relation(world: World, binder: Binder, sql: str) -> Relation:
     plan = algebra(world, binder, sql)
     return Estimator(Footers(), dict(plan.ctes)).estimate(plan.root)
+
+
+HOLD_NULLS = """
+SELECT id2 FROM r GROUP BY ROLLUP (id2)
+SELECT id2 FROM r GROUP BY GROUPING SETS ((id2, h), (h))
+SELECT id2 FROM l POSITIONAL JOIN (SELECT id2 FROM r WHERE id2 < 5)
+SELECT id2 FROM (SELECT id2 FROM r WHERE id2 < 5) POSITIONAL JOIN l
+SELECT id2 FROM l LEFT JOIN r ON id = id2 + 3
+SELECT id2 FROM r RIGHT JOIN l ON id = id2 + 3
+SELECT id2 FROM r FULL JOIN l ON id = id2 + 3
+SELECT id2 FROM l ASOF LEFT JOIN r ON id > id2
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("sql", HOLD_NULLS)
+def test_a_column_that_gets_nulls_is_not_said_to_be_free_of_them(
+    world: World, binder: Binder, sql: str
+) -> None:
+    """NOT IN over GROUPING SETS and POSITIONAL JOIN once was a join that knows no NULL."""
+    (column,) = relation(world, binder, sql).columns.values()
+    assert column.nullable
+    for tasks in (1, 3):
+        world.check(f"SELECT id FROM l WHERE id NOT IN (SELECT id2 - 2 FROM ({sql}))", tasks)
+        world.check(f"SELECT id FROM l WHERE id NOT IN ({sql})", tasks)
+
+
+def test_a_json_null_that_is_cast_is_null(world: World, tmp_path: Path) -> None:
+    world.oracle.execute(f"COPY (SELECT 'null' AS v, 7 AS n) TO '{tmp_path}/j.parquet'")
+    sql = f"SELECT v::JSON::BIGINT AS j FROM '{tmp_path}/j.parquet'"
+    world.check(f"SELECT id FROM l WHERE id NOT IN ({sql})", 2)
 
 
 STATEMENTS = """

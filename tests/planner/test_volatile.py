@@ -46,6 +46,35 @@ def test_once_for_each_row(world: World, name: str) -> None:
         assert [int(value) for value in row.values()] == [0]
 
 
+WALK = """WITH RECURSIVE c AS {kind} ({source}), t(x, r) AS (SELECT 1, 0.0::DOUBLE
+    UNION ALL SELECT x + 1, {read} WHERE x < 6) SELECT count(DISTINCT r) FROM t"""
+OFTEN = {
+    "in each step": WALK.format(
+        kind="", source="SELECT 1", read="s.r FROM t, (SELECT random() AS r) s"
+    ),
+    "in each step, of a table": WALK.format(
+        kind="",
+        source="SELECT 1",
+        read="s.r FROM t, (SELECT random() AS r FROM l WHERE id = 3) s",
+    ),
+    "in each step, of a CTE": WALK.format(
+        kind="", source="SELECT random() AS r", read="c.r FROM t, c"
+    ),
+    "once for all steps": WALK.format(
+        kind="MATERIALIZED", source="VALUES (random())", read="c.col0 FROM t, c"
+    ),
+    "of a step's own rows": WALK.format(
+        kind="", source="SELECT 1", read="random() + (SELECT count(*) FROM l) FROM t"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OFTEN)
+def test_as_often_as_duckdb(world: World, name: str) -> None:
+    for tasks in (1, 3):
+        world.check(OFTEN[name], tasks)
+
+
 def test_a_condition_that_differs_each_time_stays_above_the_join(world: World) -> None:
     sql = "SELECT * FROM l JOIN r ON k = k2 JOIN mid ON mk = k WHERE random() * id < id2"
     plan = world.plan(sql, 3)
