@@ -7,8 +7,8 @@ import os
 import threading
 import time
 import weakref
-from concurrent.futures import Future, wait
-from contextlib import suppress
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -49,6 +49,7 @@ __all__ = ["Engine", "EngineOptions", "RunMetrics", "RunResult", "run_result"]
 _T = TypeVar("_T")
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.01
+_END_SECONDS = 30.0
 _SLICE_SECONDS = 0.1
 _INSTANCE_OVERHEAD = 60 << 20
 _LEAST_INSTANCE = 64 << 20
@@ -241,16 +242,21 @@ class _Parts:
         try:
             with cancellation.stopped_by(lambda: loop.call(driver.cancel)):
                 running = loop.submit(self._drive(driver))
-                answer, seconds = self._wait(running)
+                answer, seconds = self._wait(running, loop)
+        except CancelledError:
+            # The loop has ended, and with it whatever ran in it.
+            raise Cancelled("the engine is closed") from None
         except BaseException:
+            # Ctrl-C: the caller goes on only when nothing of the query is left.
+            loop.call(driver.cancel)
             if running is not None and not running.done():
-                # Ctrl-C: the caller goes on only when nothing of the query is left.
-                loop.call(driver.cancel)
                 wait([running], _STOP_SECONDS)
             raise
         return run_result(plan, answer, seconds)
 
     async def _drive(self, driver: Driver) -> tuple[Answer, float]:
+        if self._closed:
+            raise Cancelled("the engine is closed")  # since this run has begun
         loop = asyncio.get_running_loop()
         start = loop.time()
         self._drivers.add(driver)
@@ -259,12 +265,14 @@ class _Parts:
         finally:
             self._drivers.discard(driver)
 
-    def _wait(self, running: Future[_T]) -> _T:
+    def _wait(self, running: Future[_T], loop: _LoopThread) -> _T:
         deadline = time.monotonic() + self._options.seconds + _STOP_SECONDS
         while time.monotonic() < deadline:
             # In slices: a signal that comes just before a wait is noticed only after it.
             if wait([running], _SLICE_SECONDS).done:
                 return running.result()
+            if loop.has_ended and not running.done():
+                raise CancelledError
         raise TaskTimedOut("the query does not come to its end")
 
     def _started(self) -> tuple[Invoker, _LoopThread]:
@@ -290,18 +298,20 @@ class _Parts:
             loop, self._loop = self._loop, None
             invoker, self._invoker = self._invoker, None
             scratch, self._scratch = self._scratch, None
-        if loop is not None:
-            loop.submit(self._stop(invoker)).result(_STOP_SECONDS)
-            loop.close()
-        if invoker is not None:
-            invoker.store.close()
-        self._options.access.close()
-        if scratch is not None:
-            scratch.close()
+        # From the last to the first, each also if one before it fails or meets Ctrl-C.
+        with ExitStack() as steps:
+            if scratch is not None:
+                steps.callback(scratch.close)
+            steps.callback(self._options.access.close)
+            if invoker is not None:
+                steps.callback(invoker.store.close)
+            if loop is not None:
+                steps.callback(loop.close)
+                loop.submit(self._stop(invoker)).result(_STOP_SECONDS)
 
     async def _stop(self, invoker: Invoker | None) -> None:
         for driver in self._drivers:
-            driver.cancel()
+            driver.cancel()  # what has not begun yet does not begin any more
         deadline = time.monotonic() + _STOP_SECONDS / 2
         while self._drivers and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
@@ -314,6 +324,8 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name="starling-coordinator", daemon=True)
         self._thread.start()
 
@@ -321,12 +333,29 @@ class _LoopThread:
         try:
             self._loop.run_forever()
         finally:
+            self._loop.run_until_complete(self._end())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
+    async def _end(self) -> None:
+        """Cancel what still runs: somebody may wait for it."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_END_SECONDS)
+
     def submit(self, work: Coroutine[object, object, _T]) -> Future[_T]:
-        """Run a coroutine in the loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run a coroutine in the loop; ``CancelledError`` where that has ended."""
+        with self._lock:
+            if self._ending:
+                work.close()
+                raise CancelledError
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    @property
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
 
     def call(self, work: Callable[[], object]) -> None:
         """Call a function in the loop, some time soon, unless that has ended."""
@@ -334,7 +363,9 @@ class _LoopThread:
             self._loop.call_soon_threadsafe(work)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._lock:
+            self._ending = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_SECONDS)
 
 
