@@ -88,8 +88,11 @@ def copy_to(session: Session, sql: str, copy: Copy) -> Outcome:
         if copy.options.has("APPEND"):
             folder.move([(f"{staging}/{file.file}", f"{name}/{file.inner}") for file in files])
         else:
-            replace = copy.options.has("OVERWRITE")
-            folder.publish(_moves(staging, files), name, staging, replace=replace)
+            overwrite = copy.options.has("OVERWRITE")
+            try:
+                folder.publish(_moves(staging, files), name, staging, replace=overwrite)
+            except FileExistsError:
+                raise _not_empty(target, "the folder was filled while this query ran") from None
     return Outcome(plan, ran, rows, tuple(folder.shown(f"{name}/{file.inner}") for file in files))
 
 
@@ -109,10 +112,14 @@ def _check_free(target: Target, copy: Copy) -> None:
             hint="CREATE OR REPLACE TABLE … AS SELECT … writes it anew.",
         )
     if not (copy.options.has("APPEND") or copy.options.has("OVERWRITE")) and folder.names(name):
-        raise OutputError(
-            f"cannot write to {target.shown}: the folder is not empty",
-            hint="The option OVERWRITE replaces what is there, APPEND adds to it.",
-        )
+        raise _not_empty(target, "the folder is not empty")
+
+
+def _not_empty(target: Target, why: str) -> OutputError:
+    return OutputError(
+        f"cannot write to {target.shown}: {why}",
+        hint="The option OVERWRITE replaces what is there, APPEND adds to it.",
+    )
 
 
 def table_plan(session: Session, sql: str, create: CreateTable) -> StagePlan:
