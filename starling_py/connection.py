@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -175,6 +176,7 @@ class Connection:
     ) -> None:
         access = access or S3Access()
         self._session = Session(catalog, config, tuple(listeners), access, scratch)
+        self._lock = threading.Lock()
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, self._session.close)
 
@@ -190,7 +192,8 @@ class Connection:
         """Return a cursor, which holds one answer at a time."""
         self._session.check_open()
         cursor = Cursor(self, self._session)
-        self._cursors.add(cursor)
+        with self._lock:
+            self._cursors.add(cursor)
         return cursor
 
     def execute(
@@ -234,9 +237,13 @@ class Connection:
 
     def close(self) -> None:
         """Stop what runs, end the workers and let go of all answers. A second call does nothing."""
-        for cursor in list(self._cursors):
-            cursor.close()
-        self._finalizer()
+        with self._lock:
+            cursors = list(self._cursors)
+        try:
+            for cursor in cursors:
+                cursor.close()
+        finally:
+            self._finalizer()
 
     def __enter__(self) -> Connection:
         return self

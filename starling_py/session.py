@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from starling_py.shuffle.meter import metered
 from starling_py.worker.size import function_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from starling_py.access import S3Access
     from starling_py.catalog.catalog import FileCatalog
@@ -250,6 +250,7 @@ class Session:
         from starling_py.invokers.function_client import FunctionClient
 
         with self._lock:
+            self.check_open()
             if self._function is None:
                 options = self._access.options
                 self._function = FunctionClient(
@@ -391,20 +392,25 @@ class Session:
         # Not under the lock of planning: a running query is cancelled, not waited for.
         with self._lock:
             engine, self._engine = self._engine, None
-        steps: list[Callable[[], None]] = [self._results.close, self.catalog.close]
-        if engine is not None:
-            steps.insert(0, engine.close)
+            function = self._function
+        # From the last to the first, each also if one before it fails or meets Ctrl-C.
+        with ExitStack() as steps:
+            if self._scratch is not None:
+                steps.callback(self._scratch.close)
+            steps.callback(self._access.close)
+            if function is not None:
+                steps.callback(function.close)
+            steps.callback(self._stop_planning)
+            steps.callback(self.catalog.close)
+            steps.callback(self._results.close)
+            if engine is not None:
+                steps.callback(engine.close)
+
+    def _stop_planning(self) -> None:
         with self._planning:
             planner, self._planner = self._planner, None
         if planner is not None:
-            steps.append(planner.close)
-        if self._function is not None:
-            steps.append(self._function.close)
-        steps.append(self._access.close)
-        if self._scratch is not None:
-            steps.append(self._scratch.close)
-        for step in steps:
-            step()
+            planner.close()
 
 
 def _check_text(sql: object) -> None:

@@ -175,8 +175,10 @@ class LambdaInvoker:
 
     def _submit(self, calls: Sequence[_Call]) -> None:
         if not self._threads.submit(partial(self._run, calls)):
+            closed = "the engine is closed"
+            why = closed if self._closed else "the system has no thread for the call of a function"
             for call in calls:
-                call.fail(WorkerDied("the engine is closed"))
+                call.fail(WorkerDied(why))
 
     def _run(self, calls: Sequence[_Call]) -> None:
         calls = [call for call in calls if not call.given_up.is_set()]
