@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -101,11 +102,13 @@ class DetachedQueries:
         check_bucket(self._location, self._access)
         query = new_id()
         files = QueryFiles(self._store, query)
-        files.put_request(request)
         try:
+            files.put_request(request)
             start(client, self._call(query))
         except BaseException:
-            files.clean(Ending("nobody"))
+            # Also for Ctrl-C: nobody would ever ask for it. Why it did not begin matters more.
+            with suppress(StarlingError):
+                files.clean(Ending("nobody"))
             raise
         return query
 

@@ -19,7 +19,13 @@ from starling_py.events import (
     TaskFinished,
     TaskStarted,
 )
-from starling_py.operators.errors import Cancelled, FileChanged, TaskFailed, TaskTimedOut
+from starling_py.operators.errors import (
+    Cancelled,
+    FileChanged,
+    TaskError,
+    TaskFailed,
+    TaskTimedOut,
+)
 from starling_py.operators.plan import Delivery
 from starling_py.operators.task import HashPartitioning
 
@@ -325,3 +331,15 @@ def test_what_an_engine_holds_goes_even_if_its_workers_do_not_end(make_engine, g
     assert list(scratch.iterdir()) == []
     names = {thread.name for thread in threading.enumerate()}
     assert not any(name.startswith("starling-coordinator") for name in names)
+
+
+def test_a_worker_thread_that_breaks_tells_so_and_goes_on(make_engine, grouped, monkeypatch):
+    def broken(*_, **__):
+        raise MemoryError
+
+    engine = make_engine("thread", seconds=20.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("starling_py.invokers.threads.run_task", broken)
+        with pytest.raises(TaskError, match="MemoryError"):
+            engine.run(grouped())
+    assert engine.run(grouped(query="again")).table.to_pylist() == grouped.expected()
