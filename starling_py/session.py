@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from starling_py.catalog.catalog import FileCatalog
     from starling_py.config import Config
     from starling_py.coordinator.scratch import Scratch
-    from starling_py.engine import Engine, RunResult
+    from starling_py.engine import Engine
     from starling_py.events import Listener
     from starling_py.invokers.function_client import FunctionClient
     from starling_py.operators.plan import ResultColumn, StagePlan
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from starling_py.planner.plan import Planner
     from starling_py.planner.statements import Statement
     from starling_py.planner.tables import TableColumn
+    from starling_py.run_results import RunResult
     from starling_py.runs import QueryRun
     from starling_py.shuffle.meter import RequestCounts
     from starling_py.shuffle.rows import Rows

@@ -26,11 +26,11 @@ from starling_py.writing.target import Target, data_folder, target_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from starling_py.engine import RunResult
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import SinkColumn
     from starling_py.planner.copying import Copy
     from starling_py.planner.statements import CreateTable, DropTable
+    from starling_py.run_results import RunResult
     from starling_py.session import Session
     from starling_py.writing.folder import Folder, Moves
 
