@@ -13,8 +13,9 @@ from starling_py.catalog.catalog import FileCatalog
 from starling_py.catalog.errors import UsageError
 from starling_py.config import Config, resolve
 from starling_py.cursor import Cursor
+from starling_py.planning import TableInfo
 from starling_py.runs import QueryRun
-from starling_py.session import Session, TableInfo
+from starling_py.session import Session
 from starling_py.shuffle import dbapi
 
 if TYPE_CHECKING:
@@ -221,11 +222,11 @@ class Connection:
         from starling_py.statements import plan_statement
 
         given = () if parameters is None else parameters
-        return plan_statement(self._session, sql, self._session.read(sql, given, dialect))
+        return plan_statement(self._session, sql, self._session.planning.read(sql, given, dialect))
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""
-        return self._session.tables()
+        return self._session.planning.tables()
 
     def commit(self) -> None:
         """Do nothing: there are no transactions, each statement stands for itself."""

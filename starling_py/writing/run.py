@@ -58,14 +58,14 @@ def copy_plan(session: Session, sql: str, copy: Copy) -> StagePlan:
 def _copy_plan(session: Session, sql: str, copy: Copy, target: Target) -> StagePlan:
     _check_reach(session, target.folder)
     extension, format_ = copy.extension, copy.format
-    plan = session.plan(sql, copy.query)
+    plan = session.planning.plan(sql, copy.query)
     sink = FileSink(
         folder=target.folder.told(_staging(plan)),
         stem=_stem(plan),
         extension=extension,
         format=format_,
         options=copy.options.passed,
-        columns=session.copied(plan.result, copy),
+        columns=session.planning.copied(plan.result, copy),
         several=copy.options.writes_folder,
     )
     return written(plan, sink, one_file=copy.single_file, root=_root(target.folder, plan))
@@ -133,14 +133,14 @@ def _table_plan(session: Session, sql: str, create: CreateTable, folder: Folder)
     query = create.query
     if not create.rows:
         query = replace(query, text=f"FROM ({query.text}\n) LIMIT 0", offset=None)
-    plan = session.plan(sql, query)
+    plan = session.planning.plan(sql, query)
     sink = FileSink(
         folder=folder.told(_staging(plan)),
         stem=_stem(plan),
         extension=".parquet",
         format="parquet",
         options="",
-        columns=session.table_columns(plan.result, create.columns),
+        columns=session.planning.table_columns(plan.result, create.columns),
     )
     return written(plan, sink, one_file=False, root=_root(folder, plan))
 
@@ -151,7 +151,7 @@ def create_as(session: Session, sql: str, create: CreateTable) -> Outcome | None
     folder = data_folder(session.catalog.folder, session.access)
     _check_name(name)
     old = None
-    known = session.table_name(name)
+    known = session.planning.table_name(name)
     if known is not None:
         name = known
         if create.if_not_exists:
@@ -181,7 +181,7 @@ def drop(session: Session, statement: DropTable) -> None:
     """Remove a table that CREATE TABLE … AS has made."""
     from starling_py.runs import new_id
 
-    name = session.table_name(statement.name)
+    name = session.planning.table_name(statement.name)
     if name is None:
         if statement.if_exists:
             return

@@ -313,4 +313,4 @@ def test_nothing_is_opened_after_the_end(data):
     connection = starling_py.connect(data, target="lambda", scratch="s3://bucket/prefix")
     connection.close()
     with pytest.raises(starling_py.InterfaceError, match="closed"):
-        connection._session.function()  # noqa: SLF001
+        connection._session.function.client()  # noqa: SLF001
