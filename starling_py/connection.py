@@ -119,7 +119,7 @@ def connect(
     patterns, scratch_folder = _tables(tables or {}, config)
     try:
         catalog = FileCatalog(data, patterns, buckets=lambda: access.buckets)
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         if scratch_folder is not None:
             scratch_folder.close()
         raise
@@ -143,7 +143,7 @@ def _tables(tables: Mapping[str, object], config: Config) -> tuple[dict[str, str
     scratch = Scratch()
     try:
         written = write_objects(objects, scratch.path)
-    except BaseException:
+    except BaseException:  # Ctrl-C, or what a stranger's data frame raises
         scratch.close()
         raise
     return {name: patterns.get(name) or written[name] for name in tables}, scratch
