@@ -19,6 +19,7 @@ from starling_py.shuffle.dbapi import DataError, OperationalError
 from starling_py.shuffle.errors import StarlingError
 
 __all__ = [
+    "INTERRUPTED",
     "BadParquet",
     "Cancelled",
     "FileChanged",
@@ -28,6 +29,9 @@ __all__ = [
     "TaskTimedOut",
     "WorkerDied",
 ]
+
+INTERRUPTED = "Query interrupted"
+"""The text of the RuntimeError that DuckDB makes of Ctrl-C."""
 
 
 class TaskError(StarlingError, OperationalError):

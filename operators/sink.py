@@ -64,7 +64,7 @@ class Writer:
             if remote:
                 self._send(files, folder, f"{target}/{attempt}")
             return self._table(files, folder, attempt, rows)
-        except BaseException:
+        except BaseException:  # also for Ctrl-C
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:

@@ -159,7 +159,7 @@ class _StandIn:
             os.ftruncate(self._descriptor, size)
             self.write(memoryview(footer.data), size - len(footer.data))
             self.settle()
-        except BaseException:
+        except BaseException:  # whatever it is: nobody else knows the descriptor yet
             self.close()
             raise
 
@@ -186,7 +186,7 @@ def _open_sparse(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         path.symlink_to(f"/proc/self/fd/{descriptor}")
-    except BaseException:
+    except BaseException:  # as above
         os.close(descriptor)
         raise
     return descriptor

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from starling_py.operators.errors import INTERRUPTED
 from starling_py.operators.task import InputColumn, Variables
 from starling_py.planner.errors import ParameterError, Unsupported
 from starling_py.planner.tree import walk
@@ -212,7 +213,10 @@ def _types(connection: duckdb.DuckDBPyConnection, values: list[object]) -> tuple
 def _check(connection: duckdb.DuckDBPyConnection, name: str, value: object) -> None:
     try:
         _types(connection, [value])
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:
+        # As above; but neither Ctrl-C, of which DuckDB makes this, nor want of memory is its fault.
+        if isinstance(error, MemoryError) or str(error) == INTERRUPTED:
+            raise
         kind = type(value).__name__
         if isinstance(error, duckdb.NotImplementedException):
             raise ParameterError(

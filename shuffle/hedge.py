@@ -181,6 +181,7 @@ class _Race(Generic[T]):
                 raise
             return self._taken(hedge)
         except Exception:
+            # However the first has failed, the second may have an answer. It is raised otherwise.
             self.end(give_up=False)
             hedge = self._hedge
             if hedge is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starling_py.shuffle.errors import (
@@ -14,10 +13,18 @@ from starling_py.shuffle.errors import (
     StoreError,
 )
 from starling_py.shuffle.format import decode_header, decode_partition, encode_object, producer_of
+from starling_py.shuffle.held import (
+    Held,
+    HeldBytes,
+    HeldRows,
+    HeldTables,
+    Spilled,
+    info_of,
+    tables_of,
+)
 from starling_py.shuffle.index import ObjectIndex, PartitionEntry
 from starling_py.shuffle.keys import check_key
 from starling_py.shuffle.meter import Meter
-from starling_py.shuffle.objects import Buffer, ByteRange, ObjectInfo
 from starling_py.shuffle.rows import MemoryShare, Rows, collect
 from starling_py.shuffle.spill import SpillFiles
 
@@ -27,50 +34,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from starling_py.shuffle.objects import Buffer, ByteRange, ObjectInfo
+
 __all__ = ["MemoryStore"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Bytes:
-    """An object of bytes, in memory."""
-
-    number: int
-    size: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    """An object of tables, in memory. ``held`` is what its buffers occupy, each counted once."""
-
-    number: int
-    size: int
-    held: int
-    index: ObjectIndex
-    tables: tuple[pa.Table, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Spilled:
-    """An object in file ``number``; one of tables has the index that it was put with."""
-
-    number: int
-    size: int
-    index: ObjectIndex | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """One partition, in memory as far as the share of such objects goes."""
-
-    number: int
-    size: int
-    held: int
-    index: ObjectIndex
-    rows: Rows
-
-
-_Object = _Bytes | _Tables | _Rows | _Spilled
 _ROWS_BYTES = 64 << 20
 
 
@@ -105,7 +73,7 @@ class MemoryStore:
         self._files = SpillFiles(spill_directory)
         self._meter = meter or Meter(billed=False)
         self._lock = threading.Lock()
-        self._objects: dict[str, _Object] = {}
+        self._objects: dict[str, Held] = {}
         self._held = 0
         self._numbers = itertools.count(1)
         self._closed = False
@@ -134,13 +102,13 @@ class MemoryStore:
             with self._lock:
                 number = next(self._numbers)
                 fits = self._reserve(size)
-            stored: _Object
+            stored: Held
             if fits:
-                stored = _Tables(number, size, size, index, tuple(partitions))
+                stored = HeldTables(number, size, size, index, tuple(partitions))
             else:
                 encoded = encode_object(producer_of(key, index.nonce), partitions)
                 self._files.put(key, number, encoded.parts)
-                stored = _Spilled(number, size, index)
+                stored = Spilled(number, size, index)
             self._insert(key, stored, replace=False)
             written = size
         finally:
@@ -162,7 +130,7 @@ class MemoryStore:
             rows, held = collect(schema, batches, self._share, self._spill_directory, check)
             entry = PartitionEntry(0, rows.size, rows.rows, 0)
             index = ObjectIndex(nonce, (entry,))
-            self._insert(key, _Rows(number, rows.size, held, index, rows), replace=False)
+            self._insert(key, HeldRows(number, rows.size, held, index, rows), replace=False)
             size = rows.size
             return index
         finally:
@@ -172,7 +140,7 @@ class MemoryStore:
         size = 0
         try:
             found = self._find(key)
-            if isinstance(found, _Rows):
+            if isinstance(found, HeldRows):
                 size = found.size
                 return found.rows
         finally:
@@ -184,8 +152,8 @@ class MemoryStore:
         read = 0
         try:
             found, data = self._load(key)
-            if isinstance(found, _Tables | _Rows):
-                tables = list(_tables(found)[first:last])
+            if isinstance(found, HeldTables | HeldRows):
+                tables = list(tables_of(found)[first:last])
                 read = sum(entry.length for entry in found.index.partitions[first:last])
             else:
                 header = decode_header(key, data)
@@ -206,7 +174,7 @@ class MemoryStore:
         """Return the index of an object of partitions, however it was put."""
         self._meter.count("head")
         found, data = self._load(key)
-        if not isinstance(found, _Bytes) and found.index is not None:
+        if not isinstance(found, HeldBytes) and found.index is not None:
             return found.index
         return decode_header(key, data).index
 
@@ -254,12 +222,14 @@ class MemoryStore:
 
     def head(self, key: str) -> ObjectInfo:
         self._meter.count("head")
-        return _info(key, self._find(key))
+        return info_of(key, self._find(key))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         self._meter.count("list")
         with self._lock:
-            found = [_info(key, it) for key, it in self._objects.items() if key.startswith(prefix)]
+            found = [
+                info_of(key, it) for key, it in self._objects.items() if key.startswith(prefix)
+            ]
         return iter(sorted(found, key=lambda info: info.key))
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -289,12 +259,12 @@ class MemoryStore:
             with self._lock:
                 number = next(self._numbers)
                 fits = self._reserve(size)
-            stored: _Object
+            stored: Held
             if fits:
-                stored = _Bytes(number, size, b"".join(parts))
+                stored = HeldBytes(number, size, b"".join(parts))
             else:
                 self._files.put(key, number, parts)
-                stored = _Spilled(number, size)
+                stored = Spilled(number, size)
             self._insert(key, stored, replace=replace)
             written = size
         finally:
@@ -311,7 +281,7 @@ class MemoryStore:
             self._held += size
         return fits
 
-    def _insert(self, key: str, stored: _Object, *, replace: bool) -> None:
+    def _insert(self, key: str, stored: Held, *, replace: bool) -> None:
         with self._lock:
             if self._closed:
                 raise StoreError("the store is closed")
@@ -323,16 +293,16 @@ class MemoryStore:
         if not wins:
             raise ObjectExists(f"there already is an object {key}")
 
-    def _discard(self, gone: _Object | None) -> None:
-        if isinstance(gone, _Spilled):
+    def _discard(self, gone: Held | None) -> None:
+        if isinstance(gone, Spilled):
             self._files.delete(gone.number)
-        elif isinstance(gone, _Rows):
+        elif isinstance(gone, HeldRows):
             self._share.give(gone.held)
         elif gone is not None:
             with self._lock:
-                self._held -= gone.held if isinstance(gone, _Tables) else gone.size
+                self._held -= gone.held if isinstance(gone, HeldTables) else gone.size
 
-    def _find(self, key: str) -> _Object:
+    def _find(self, key: str) -> Held:
         found = self._objects.get(check_key(key))
         if found is None:
             raise ObjectMissing(f"there is no object {key}")
@@ -340,18 +310,18 @@ class MemoryStore:
 
     def _bytes(self, key: str) -> Buffer:
         found, data = self._load(key)
-        if isinstance(found, _Tables | _Rows):
-            encoded = encode_object(producer_of(key, found.index.nonce), _tables(found))
+        if isinstance(found, HeldTables | HeldRows):
+            encoded = encode_object(producer_of(key, found.index.nonce), tables_of(found))
             return b"".join(encoded.parts)
         return data
 
-    def _load(self, key: str) -> tuple[_Object, Buffer]:
+    def _load(self, key: str) -> tuple[Held, Buffer]:
         """Return an object, and its bytes unless it is kept as tables."""
         while True:
             found = self._find(key)
-            if isinstance(found, _Tables | _Rows):
+            if isinstance(found, HeldTables | HeldRows):
                 return found, b""
-            if isinstance(found, _Bytes):
+            if isinstance(found, HeldBytes):
                 return found, memoryview(found.data)
             try:
                 return found, self._files.get(found.number)
@@ -359,11 +329,3 @@ class MemoryStore:
                 if self._objects.get(key) is found:
                     raise StoreError(f"the file of {key} has disappeared") from error
                 # Replaced or deleted since it was found: look again.
-
-
-def _tables(found: _Tables | _Rows) -> tuple[pa.Table, ...]:
-    return found.tables if isinstance(found, _Tables) else (found.rows.table(),)
-
-
-def _info(key: str, found: _Object) -> ObjectInfo:
-    return ObjectInfo(key, found.size, f"{found.number:x}")

@@ -153,7 +153,7 @@ def collect(
                 return Rows(schema, held, filed, rows + more, size), taken
             taken += size
             held.append(batch)
-    except BaseException:
+    except BaseException:  # whatever it is, also from ``check``: the rows are gone
         share.give(taken)
         raise
     return Rows(schema, held, None, rows, taken), taken

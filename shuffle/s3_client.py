@@ -1,40 +1,27 @@
-"""One request at a time: sent, counted, and repeated as the policy says. obstore reads."""
+"""The requests of one bucket: what each of them sends, and returns. obstore reads."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from starling_py.shuffle.errors import (
-    CorruptObject,
-    CredentialsExpired,
-    StoreError,
-)
-from starling_py.shuffle.hedge import Hedger
+from starling_py.shuffle.errors import CorruptObject, StoreError
 from starling_py.shuffle.meter import RequestCounts
 from starling_py.shuffle.objects import Buffer, ByteRange, ObjectInfo
-from starling_py.shuffle.retry import Fault, Retrier
 from starling_py.shuffle.s3_access import BucketAccess
-from starling_py.shuffle.s3_errors import (
-    Action,
-    BrokenBody,
-    HttpFailure,
-    Request,
-    classify,
-    is_throttled,
-    read_reply,
-)
+from starling_py.shuffle.s3_ask import Asker
+from starling_py.shuffle.s3_errors import BrokenBody
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     import obstore
     import obstore.store
 
-    from starling_py.shuffle.meter import Meter, RequestKind
+    from starling_py.shuffle.meter import Meter
     from starling_py.shuffle.retry import Uniform
     from starling_py.shuffle.s3_credentials import Credentials
     from starling_py.shuffle.s3_options import S3Options
@@ -45,8 +32,6 @@ if TYPE_CHECKING:
     _Connect = Callable[[], obstore.store.S3Store]
 
 __all__ = ["DELETE_LIMIT", "Got", "S3Client"]
-
-T = TypeVar("T")
 
 DELETE_LIMIT = 1000  # keys in one DeleteObjects
 _PAGE = 1000  # keys in one page of a listing
@@ -88,9 +73,7 @@ class S3Client:
         self._options = options
         self._meter = meter
         self._obstore = obstore
-        self._caught: tuple[type[Exception], ...] = (*self._access.errors, BrokenBody, HttpFailure)
-        self._retrier = Retrier(options.retry, random, sleep=asyncio.sleep)
-        self._hedger = Hedger(options.hedge, meter, adopt)
+        self._asker = Asker(bucket, options, self._access, meter, random, adopt)
         self._slots = asyncio.Semaphore(options.parallel_reads)
         self._lock = threading.Lock()
         self._uploader: Uploader | None = None
@@ -141,15 +124,15 @@ class S3Client:
 
         async def attempt() -> memoryview:
             async with self._slots:
-                return await self._hedger.read(
+                return await self._asker.hedger.read(
                     wanted.length,
-                    lambda: self._counted("get", lambda: send(self._access.pooled, key), _in),
-                    lambda: self._counted(
+                    lambda: self._asker.counted("get", lambda: send(self._access.pooled, key), _in),
+                    lambda: self._asker.counted(
                         "get", lambda: send(self._access.new_connection, alternate or key), _in
                     ),
                 )
 
-        return await self._ask("get", key, attempt)
+        return await self._asker.ask("get", key, attempt)
 
     async def get(self, key: str, etag: str | None = None) -> Got:
         """GET a whole object."""
@@ -164,9 +147,9 @@ class S3Client:
 
         async def attempt() -> Got:
             async with self._slots:
-                return await self._counted("get", send, _in_of_whole)
+                return await self._asker.counted("get", send, _in_of_whole)
 
-        return await self._ask("get", key, attempt)
+        return await self._asker.ask("get", key, attempt)
 
     async def start(self, key: str, length: int) -> memoryview:
         """GET the first ``length`` bytes of an object that is not empty, or all that there are."""
@@ -178,18 +161,20 @@ class S3Client:
 
         async def attempt() -> memoryview:
             async with self._slots:
-                return await self._hedger.read(
+                return await self._asker.hedger.read(
                     length,
-                    lambda: self._counted("get", lambda: send(self._access.pooled), _in),
-                    lambda: self._counted("get", lambda: send(self._access.new_connection), _in),
+                    lambda: self._asker.counted("get", lambda: send(self._access.pooled), _in),
+                    lambda: self._asker.counted(
+                        "get", lambda: send(self._access.new_connection), _in
+                    ),
                 )
 
-        return await self._ask("get", key, attempt)
+        return await self._asker.ask("get", key, attempt)
 
     async def put(self, key: str, parts: Sequence[Buffer], *, create: bool) -> None:
         """PUT an object, with ``create`` only if there is none."""
         uploader = self._uploads()
-        await self._ask(
+        await self._asker.ask(
             "create" if create else "put",
             key,
             lambda: uploader.put_async(key, parts, create=create),
@@ -201,14 +186,14 @@ class S3Client:
         async def send() -> None:
             await self._obstore.copy_async(self._access.pooled(), source, target)
 
-        await self._ask("copy", source, lambda: self._counted("put", send))
+        await self._asker.ask("copy", source, lambda: self._asker.counted("put", send))
 
     async def head(self, key: str) -> ObjectInfo:
         async def send() -> ObjectInfo:
             meta = await self._obstore.head_async(self._access.pooled(), key)
             return ObjectInfo(key, meta["size"], meta["e_tag"] or "")
 
-        return await self._ask("head", key, lambda: self._counted("head", send))
+        return await self._asker.ask("head", key, lambda: self._asker.counted("head", send))
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete at most ``DELETE_LIMIT`` objects with one request."""
@@ -217,7 +202,7 @@ class S3Client:
             await self._obstore.delete_async(self._access.pooled(), list(keys))
 
         key = keys[0] if len(keys) == 1 else ""
-        await self._ask("delete", key, lambda: self._counted("delete", send))
+        await self._asker.ask("delete", key, lambda: self._asker.counted("delete", send))
 
     def pages(self, folder: str) -> Callable[[], Coroutine[Any, Any, list[ObjectInfo]]]:
         """List what is below a folder (the whole bucket if it is ``""``).
@@ -238,7 +223,7 @@ class S3Client:
                 )
             try:
                 page = await anext(stream, None)
-            except self._caught:
+            except self._asker.caught:
                 stream = None  # the next attempt goes on after the last key
                 raise
             if page is None:
@@ -250,7 +235,9 @@ class S3Client:
 
         async def next_page() -> list[ObjectInfo]:
             nonlocal last
-            page = await self._ask("list", "", lambda: self._counted("list", send, listed))
+            page = await self._asker.ask(
+                "list", "", lambda: self._asker.counted("list", send, listed)
+            )
             if page:
                 last = page[-1].key
             return page or []
@@ -270,71 +257,7 @@ class S3Client:
             # obstore asks for all pages at once, and every page but the last is full.
             return RequestCounts(list=max(1, -(-(len(found[0]) + len(found[1])) // _PAGE)))
 
-        return await self._ask("list", "", lambda: self._counted("list", send, listed))
-
-    async def _ask(self, action: Action, key: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Make attempts until one succeeds or there is no hope."""
-        request = Request(
-            action,
-            self._bucket,
-            key,
-            self._options.bucket_url(self._bucket),
-            self._options.region or "us-east-1",
-        )
-        renewals = self._access.renewals
-        may_renew = True
-
-        async def once() -> T:
-            nonlocal renewals
-            renewals = self._access.renewals
-            return await attempt()
-
-        async def judge(error: Exception) -> Fault:
-            nonlocal may_renew
-            fault = await self._access.own_fault(error)
-            if fault is not None:
-                return fault
-            fault = classify(error, request)
-            if isinstance(fault.error, CredentialsExpired) and may_renew:
-                may_renew = False
-                return msgspec.structs.replace(fault, retry=await self._access.renew(renewals))
-            return fault
-
-        return await self._retrier.call(
-            once, self._caught, judge, lambda: self._meter.add(RequestCounts(retries=1))
-        )
-
-    async def _counted(
-        self,
-        kind: RequestKind,
-        send: Callable[[], Awaitable[T]],
-        counts: Callable[[T], RequestCounts] | None = None,
-    ) -> T:
-        """Send one request, and count it if it left: answered, failed or cut off."""
-        try:
-            result = await send()
-        except self._caught as error:
-            reply = read_reply(error)
-            if is_throttled(reply):
-                self._hedger.throttled()
-            if reply.sent and not isinstance(error, self._access.unauthenticated):
-                self._meter.count(kind)
-            raise
-        except (CorruptObject, asyncio.CancelledError):
-            self._meter.count(kind)
-            raise
-        if counts is None:
-            self._meter.count(kind)
-        else:
-            self._meter.add(counts(result))
-        if kind == "get" and self._asks_kms():
-            self._meter.add(RequestCounts(kms=1))
-        return result
-
-    def _asks_kms(self) -> bool:
-        """Return whether each GET makes the store ask KMS. No reply to a GET tells it here."""
-        uploader = self._uploader
-        return self._options.kms_reads or (uploader is not None and uploader.asks_kms)
+        return await self._asker.ask("list", "", lambda: self._asker.counted("list", send, listed))
 
     def close(self) -> None:
         """Let go of the connections; not in the event loop, because threads are waited for."""
@@ -342,6 +265,7 @@ class S3Client:
         with self._lock:
             self._closed = True
             uploader, self._uploader = self._uploader, None
+            self._asker.uploader = None
         if uploader is not None:
             uploader.close()
 
@@ -360,6 +284,7 @@ class S3Client:
                     self._meter,
                     self._options.write,
                 )
+                self._asker.uploader = self._uploader
             return self._uploader
 
 

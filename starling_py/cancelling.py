@@ -26,17 +26,18 @@ class Cancellation:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A signal handler may cancel what its own thread is about to register.
+        self._lock = threading.RLock()
         self._asked = False
         self._ended = False
-        self._stop: Callable[[], object] | None = None
+        self._stops: dict[object, Callable[[], object]] = {}
 
     def cancel(self) -> None:
         """Ask; what runs ends soon, what comes later does not begin."""
         with self._lock:
             self._asked = True
-            if self._stop is not None:
-                self._stop()
+            for stop in tuple(self._stops.values()):
+                stop()
 
     def end(self) -> None:
         """Cancel, but let those go on who have been handed something that lasts."""
@@ -55,15 +56,19 @@ class Cancellation:
 
     @contextmanager
     def stopped_by(self, stop: Callable[[], object]) -> Iterator[None]:
-        """Call ``stop``, which must not wait, in the thread that asks while the block runs."""
-        with self._lock:
-            self.check()
-            before, self._stop = self._stop, stop
+        """Call ``stop``, which must not wait, in the thread that asks while the block runs.
+
+        Blocks may end in any order: streams of one answer do.
+        """
+        mine = object()
         try:
+            with self._lock:
+                self._stops[mine] = stop
+                self.check()
             yield
         finally:
             with self._lock:
-                self._stop = before
+                self._stops.pop(mine, None)
 
 
 async def in_thread(work: Callable[[], _T], cancel: Callable[[], None]) -> _T:

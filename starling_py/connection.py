@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ from starling_py.catalog.catalog import FileCatalog
 from starling_py.catalog.errors import UsageError
 from starling_py.config import Config, resolve
 from starling_py.cursor import Cursor
+from starling_py.planning import TableInfo
 from starling_py.runs import QueryRun
-from starling_py.session import Session, TableInfo
+from starling_py.session import Session
 from starling_py.shuffle import dbapi
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def connect(
     patterns, scratch_folder = _tables(tables or {}, config)
     try:
         catalog = FileCatalog(data, patterns, buckets=lambda: access.buckets)
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         if scratch_folder is not None:
             scratch_folder.close()
         raise
@@ -141,7 +143,7 @@ def _tables(tables: Mapping[str, object], config: Config) -> tuple[dict[str, str
     scratch = Scratch()
     try:
         written = write_objects(objects, scratch.path)
-    except BaseException:
+    except BaseException:  # Ctrl-C, or what a stranger's data frame raises
         scratch.close()
         raise
     return {name: patterns.get(name) or written[name] for name in tables}, scratch
@@ -175,6 +177,7 @@ class Connection:
     ) -> None:
         access = access or S3Access()
         self._session = Session(catalog, config, tuple(listeners), access, scratch)
+        self._lock = threading.Lock()
         self._cursors: weakref.WeakSet[Cursor] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, self._session.close)
 
@@ -190,7 +193,8 @@ class Connection:
         """Return a cursor, which holds one answer at a time."""
         self._session.check_open()
         cursor = Cursor(self, self._session)
-        self._cursors.add(cursor)
+        with self._lock:
+            self._cursors.add(cursor)
         return cursor
 
     def execute(
@@ -222,7 +226,7 @@ class Connection:
 
     def tables(self) -> tuple[TableInfo, ...]:
         """Return all tables in order of name; those that cannot be read with their errors."""
-        return self._session.tables()
+        return self._session.planning.tables()
 
     def commit(self) -> None:
         """Do nothing: there are no transactions, each statement stands for itself."""
@@ -234,9 +238,13 @@ class Connection:
 
     def close(self) -> None:
         """Stop what runs, end the workers and let go of all answers. A second call does nothing."""
-        for cursor in list(self._cursors):
-            cursor.close()
-        self._finalizer()
+        with self._lock:
+            cursors = list(self._cursors)
+        try:
+            for cursor in cursors:
+                cursor.close()
+        finally:
+            self._finalizer()
 
     def __enter__(self) -> Connection:
         return self

@@ -102,9 +102,10 @@ class Cursor:
         return self
 
     def _begin(self) -> None:
+        # In this order: whoever closes the cursor now, in another thread, ends the new one.
+        self._cancellation = Cancellation()
         self._check_open()
         self._drop()
-        self._cancellation = Cancellation()
 
     def _execute(self, sql: str, parameters: Parameters, dialect: str | None = None) -> None:
         result, run = self._session.run(sql, parameters, self._cancellation, dialect)

@@ -114,5 +114,5 @@ class Events:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:
+            except Exception:  # a listener is somebody else's code
                 logging.getLogger(__name__).warning("an event listener failed", exc_info=True)

@@ -7,12 +7,13 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from starling_py.operators.errors import INTERRUPTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["held", "told"]
 
-_INTERRUPTED = "Query interrupted"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -22,7 +23,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if str(error) == _INTERRUPTED:
+        if str(error) == INTERRUPTED:
             raise KeyboardInterrupt from None
         raise
 

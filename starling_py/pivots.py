@@ -35,7 +35,7 @@ def _values(session: Session, query: Query) -> list[str]:
     # What is pivoted may be a PIVOT itself.
     query = completed(session, query)
     with metered() as planning:
-        plan = session.plan(query.text, query)
+        plan = session.planning.plan(query.text, query)
     result, run = session.run_plan(plan, planning.snapshot())
     tasks = (report.metrics.requests for report in run.reports)
     Meter().add(sum(tasks, RequestCounts()))

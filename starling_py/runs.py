@@ -10,10 +10,10 @@ from starling_py.leftovers import new_query_id
 from starling_py.prices import Pricing, price_run
 
 if TYPE_CHECKING:
-    from starling_py.engine import RunResult
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import TaskReport
     from starling_py.prices import RunPrice
+    from starling_py.run_results import RunResult
     from starling_py.shuffle.meter import RequestCounts
 
 __all__ = ["QueryRun", "new_id", "summary"]

@@ -54,7 +54,7 @@ def run_statement(session: Session, sql: str, statement: Statement) -> tuple[Res
     with metered() as meter:
         match statement:
             case Describe(query=query):
-                rows = session.describe(sql, query)
+                rows = session.planning.describe(sql, query)
                 columns = [(name, "VARCHAR") for name in _DESCRIBED]
                 return _answer(session, sql, columns, rows, meter.snapshot())
             case ShowTables(columns=with_columns):
@@ -68,7 +68,7 @@ def run_statement(session: Session, sql: str, statement: Statement) -> tuple[Res
                 rows = [("distributed_plan", text)]
                 return _answer(session, sql, columns, rows, meter.snapshot())
             case Query():
-                plan = session.plan(sql, statement)
+                plan = session.planning.plan(sql, statement)
             case Copy():
                 outcome = copy_to(session, sql, statement)
                 return _counted(session, outcome, statement, meter)
@@ -95,7 +95,7 @@ def plan_statement(session: Session, sql: str, statement: Statement) -> StagePla
     """
     match statement:
         case Query():
-            return session.plan(sql, statement)
+            return session.planning.plan(sql, statement)
         case Explain(statement=explained):
             return plan_statement(session, sql, explained)
         case Describe() | ShowTables() | DropTable():
@@ -113,9 +113,9 @@ def _tables(
 ) -> tuple[list[tuple[str, str]], list[tuple[object, ...]]]:
     """Return the columns and rows of SHOW TABLES; what cannot be read has no columns."""
     if not with_columns:
-        return [("name", "VARCHAR")], [(name,) for name in session.names()]
+        return [("name", "VARCHAR")], [(name,) for name in session.planning.names()]
     rows: list[tuple[object, ...]] = []
-    for table in session.tables():
+    for table in session.planning.tables():
         names = [column.name for column in table.columns]
         types = [column.type for column in table.columns]
         rows.append(("memory", "main", table.name, names, types, False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -14,11 +15,11 @@ from starling_py.detached.errors import CoordinatorLost, QueryRunning, QueryUnkn
 from starling_py.detached.files import QueryFiles
 from starling_py.detached.follow import Follower
 from starling_py.detached.state import Ending, Start
-from starling_py.engine import run_result
 from starling_py.leftovers import check_bucket, is_query_id, scratch_location
 from starling_py.operators.errors import Cancelled, TaskTimedOut
 from starling_py.prices import FunctionSize, Pricing, load_prices
 from starling_py.results import Results
+from starling_py.run_results import run_result
 from starling_py.runs import new_id, summary
 from starling_py.shuffle.errors import Origin, StarlingError
 from starling_py.shuffle.locations import open_location
@@ -101,11 +102,13 @@ class DetachedQueries:
         check_bucket(self._location, self._access)
         query = new_id()
         files = QueryFiles(self._store, query)
-        files.put_request(request)
         try:
+            files.put_request(request)
             start(client, self._call(query))
         except BaseException:
-            files.clean(Ending("nobody"))
+            # Also for Ctrl-C: nobody would ever ask for it. Why it did not begin matters more.
+            with suppress(StarlingError):
+                files.clean(Ending("nobody"))
             raise
         return query
 

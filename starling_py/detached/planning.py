@@ -99,13 +99,13 @@ def plan_request(session: Session, request: Request, query: str) -> Planned:
             hint="name the values: PIVOT … ON column IN (values); or run it without --detach",
         )
     with metered() as planning:
-        statement = session.read(request.sql, decode_parameters(request.parameters))
+        statement = session.planning.read(request.sql, decode_parameters(request.parameters))
         if not isinstance(statement, Query):
             raise Unsupported(
                 "only queries are detached, no other statements",
                 hint="run it with starling query, without --detach",
             )
-        plan = session.plan(request.sql, statement)
+        plan = session.planning.plan(request.sql, statement)
     made = repeatable(msgspec.structs.replace(plan, query=query))
     return Planned(made, planning.snapshot())
 

@@ -180,7 +180,7 @@ class CoordinatorRun:
             if planned is None:
                 planned = plan_request(session, request, self._start.query)
                 planned = self._files.settle_plan(planned)
-            return asyncio.run(self._drive(request, planned, session.function(), saved))
+            return asyncio.run(self._drive(request, planned, session.function.client(), saved))
         finally:
             session.close()
 

@@ -36,19 +36,25 @@ class CallThreads:
     def submit(self, work: Callable[[], None]) -> bool:
         """Call ``work``, which must not raise, in a thread as soon as one is free.
 
-        Return whether that will be: not when the threads have been told to end.
+        Return whether that will be: not when the threads have been told to end, or there is none
+        and the system gives none.
         """
         with self._lock:
             if self._closed:
                 return False
-            self._work.put(work)
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._limit:
                 # A thread that is no daemon would be waited for at the end of the interpreter.
                 thread = threading.Thread(
                     target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True
                 )
-                self._threads.append(thread)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # there are as many as the system allows: those do it
+                    if not self._threads:
+                        return False
+                else:
+                    self._threads.append(thread)
+            self._work.put(work)
             return True
 
     def _run(self) -> None:

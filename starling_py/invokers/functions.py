@@ -7,6 +7,7 @@ import contextvars
 import random
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -175,8 +176,10 @@ class LambdaInvoker:
 
     def _submit(self, calls: Sequence[_Call]) -> None:
         if not self._threads.submit(partial(self._run, calls)):
+            closed = "the engine is closed"
+            why = closed if self._closed else "the system has no thread for the call of a function"
             for call in calls:
-                call.fail(WorkerDied("the engine is closed"))
+                call.fail(WorkerDied(why))
 
     def _run(self, calls: Sequence[_Call]) -> None:
         calls = [call for call in calls if not call.given_up.is_set()]
@@ -211,7 +214,7 @@ class LambdaInvoker:
             invocation = structs.replace(self._invocation, spec_key=key)
             self._settle(calls, self._call(calls, invocation))
         finally:
-            self._store.delete([key])
+            self._forget(key)
 
     def _call(self, calls: Sequence[_Call], invocation: Invocation) -> Outcome:
         body = msgspec.json.encode(invocation)
@@ -238,8 +241,13 @@ class LambdaInvoker:
         if not outcome.outcome_key:
             return outcome
         kept = bytes(self._store.get(outcome.outcome_key))
-        self._store.delete([outcome.outcome_key])
+        self._forget(outcome.outcome_key)
         return self._known(decode_outcome(kept))
+
+    def _forget(self, key: str) -> None:
+        # How the call went matters more; `starling cleanup` finds what is left.
+        with suppress(StarlingError):
+            self._store.delete([key])
 
     def _known(self, outcome: Outcome | None) -> Outcome:
         if outcome is None:

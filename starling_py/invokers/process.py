@@ -159,8 +159,7 @@ class WorkerProcess:
         return answer.result()
 
     async def _cancel(self, spec: TaskSpec, answer: asyncio.Task[TaskReport]) -> None:
-        with contextlib.suppress(OSError):
-            await self._send(CancelTask(spec.nonce))
+        await self._tell(CancelTask(spec.nonce))
         await asyncio.wait([answer], timeout=_STOP_SECONDS)
         if not answer.done() or answer.exception() is not None:
             self._discard()
@@ -207,6 +206,11 @@ class WorkerProcess:
             raise BrokenPipeError("there is no worker")
         self._writer.write(frame(message))
         await self._writer.drain()
+
+    async def _tell(self, message: ToWorker) -> None:
+        """Send what the process may be too busy, or too dead, to take."""
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(self._send(message), _STOP_SECONDS)
 
     async def _receive(self) -> FromWorker:
         if self._reader is None:
@@ -267,8 +271,7 @@ class WorkerProcess:
     async def close(self) -> None:
         """Let the process clean up and end; kill it if that takes too long."""
         if self._process is not None:
-            with contextlib.suppress(OSError):
-                await self._send(Shutdown())
+            await self._tell(Shutdown())
             await self._gone()
         self._discard()
 

@@ -8,16 +8,17 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from starling_py.operators.errors import WorkerDied
+from starling_py.operators.errors import TaskError, WorkerDied
 from starling_py.operators.instance import Instance
 from starling_py.operators.run import run_task
+from starling_py.operators.task import TaskReport
 from starling_py.shuffle.errors import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from starling_py.operators.task import TaskReport, TaskSpec
+    from starling_py.operators.task import TaskSpec
     from starling_py.shuffle.buckets import Buckets
     from starling_py.shuffle.objects import ObjectStore
 
@@ -90,6 +91,8 @@ class _Worker:
                         cancelled=job.cancelled,
                         buckets=self._buckets,
                     )
+                except BaseException as error:  # noqa: BLE001 - nobody must wait for ever
+                    report = self._broken(job.spec, error)
                 finally:
                     with self._lock:
                         self._job = None
@@ -97,6 +100,11 @@ class _Worker:
                 del job, report
         finally:
             self._instance.close()
+
+    def _broken(self, spec: TaskSpec, error: BaseException) -> TaskReport:
+        """Return the report of a task that has not even made one."""
+        record = TaskError(f"{type(error).__name__} in a worker: {error}").record()
+        return TaskReport(spec.query, spec.stage, spec.task, spec.attempt, self._name, error=record)
 
     def interrupt(self, job: _Job | None = None) -> bool:
         """Interrupt ``job``, or whatever runs; return whether it runs here."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from starling_py.catalog.errors import OutputError
+from starling_py.interruption import held
 from starling_py.shuffle.locations import encode_path
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class Folder(Protocol):
     def publish(self, moves: Moves, target: str, staging: str, *, replace: bool) -> None:
         """Make a folder of files: first names are in ``staging``, second ones below ``target``.
 
-        With ``replace`` what was in the folder before is gone afterwards.
+        With ``replace`` what was in the folder before is gone afterwards; without it, a folder of
+        this machine that has something in it raises ``FileExistsError``.
         """
         ...
 
@@ -144,11 +146,11 @@ class LocalFolder:
 
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
         path = self._path / name
+        if create:
+            with self._told(name, exists=True), path.open("xb") as file:
+                file.write(data)
+            return
         with self._told(name):
-            if create:
-                with path.open("xb") as file:
-                    file.write(data)
-                return
             part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
             try:
                 part.write_bytes(data)
@@ -166,7 +168,9 @@ class LocalFolder:
         made, old = f"{staging}/new", f"{staging}/old"
         with self._told(target):
             (self._path / made).mkdir()
-            self.move([(source, f"{made}/{inner}") for source, inner in moves])
+        self.move([(source, f"{made}/{inner}") for source, inner in moves])
+        # Signals wait: between the two there is neither the old folder nor the new one.
+        with held(), self._told(target, exists=True):
             aside = replace and (self._path / target).is_dir()
             if aside:
                 (self._path / target).rename(self._path / old)
@@ -192,11 +196,12 @@ class LocalFolder:
         shutil.rmtree(self._path / name, ignore_errors=True)
 
     @contextmanager
-    def _told(self, name: str) -> Iterator[None]:
+    def _told(self, name: str, *, exists: bool = False) -> Iterator[None]:
+        """Let errors be typed and name the file, with ``exists`` but for ``FileExistsError``."""
         try:
             yield
-        except FileExistsError:
-            raise
         except OSError as error:
+            if exists and isinstance(error, FileExistsError):
+                raise
             reason = (error.strerror or str(error)).lower()
             raise OutputError(f"cannot write {self.shown(name)}: {reason}") from error

@@ -26,11 +26,11 @@ from starling_py.writing.target import Target, data_folder, target_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from starling_py.engine import RunResult
     from starling_py.operators.plan import StagePlan
     from starling_py.operators.task import SinkColumn
     from starling_py.planner.copying import Copy
     from starling_py.planner.statements import CreateTable, DropTable
+    from starling_py.run_results import RunResult
     from starling_py.session import Session
     from starling_py.writing.folder import Folder, Moves
 
@@ -58,14 +58,14 @@ def copy_plan(session: Session, sql: str, copy: Copy) -> StagePlan:
 def _copy_plan(session: Session, sql: str, copy: Copy, target: Target) -> StagePlan:
     _check_reach(session, target.folder)
     extension, format_ = copy.extension, copy.format
-    plan = session.plan(sql, copy.query)
+    plan = session.planning.plan(sql, copy.query)
     sink = FileSink(
         folder=target.folder.told(_staging(plan)),
         stem=_stem(plan),
         extension=extension,
         format=format_,
         options=copy.options.passed,
-        columns=session.copied(plan.result, copy),
+        columns=session.planning.copied(plan.result, copy),
         several=copy.options.writes_folder,
     )
     return written(plan, sink, one_file=copy.single_file, root=_root(target.folder, plan))
@@ -88,8 +88,11 @@ def copy_to(session: Session, sql: str, copy: Copy) -> Outcome:
         if copy.options.has("APPEND"):
             folder.move([(f"{staging}/{file.file}", f"{name}/{file.inner}") for file in files])
         else:
-            replace = copy.options.has("OVERWRITE")
-            folder.publish(_moves(staging, files), name, staging, replace=replace)
+            overwrite = copy.options.has("OVERWRITE")
+            try:
+                folder.publish(_moves(staging, files), name, staging, replace=overwrite)
+            except FileExistsError:
+                raise _not_empty(target, "the folder was filled while this query ran") from None
     return Outcome(plan, ran, rows, tuple(folder.shown(f"{name}/{file.inner}") for file in files))
 
 
@@ -109,10 +112,14 @@ def _check_free(target: Target, copy: Copy) -> None:
             hint="CREATE OR REPLACE TABLE … AS SELECT … writes it anew.",
         )
     if not (copy.options.has("APPEND") or copy.options.has("OVERWRITE")) and folder.names(name):
-        raise OutputError(
-            f"cannot write to {target.shown}: the folder is not empty",
-            hint="The option OVERWRITE replaces what is there, APPEND adds to it.",
-        )
+        raise _not_empty(target, "the folder is not empty")
+
+
+def _not_empty(target: Target, why: str) -> OutputError:
+    return OutputError(
+        f"cannot write to {target.shown}: {why}",
+        hint="The option OVERWRITE replaces what is there, APPEND adds to it.",
+    )
 
 
 def table_plan(session: Session, sql: str, create: CreateTable) -> StagePlan:
@@ -126,14 +133,14 @@ def _table_plan(session: Session, sql: str, create: CreateTable, folder: Folder)
     query = create.query
     if not create.rows:
         query = replace(query, text=f"FROM ({query.text}\n) LIMIT 0", offset=None)
-    plan = session.plan(sql, query)
+    plan = session.planning.plan(sql, query)
     sink = FileSink(
         folder=folder.told(_staging(plan)),
         stem=_stem(plan),
         extension=".parquet",
         format="parquet",
         options="",
-        columns=session.table_columns(plan.result, create.columns),
+        columns=session.planning.table_columns(plan.result, create.columns),
     )
     return written(plan, sink, one_file=False, root=_root(folder, plan))
 
@@ -144,7 +151,7 @@ def create_as(session: Session, sql: str, create: CreateTable) -> Outcome | None
     folder = data_folder(session.catalog.folder, session.access)
     _check_name(name)
     old = None
-    known = session.table_name(name)
+    known = session.planning.table_name(name)
     if known is not None:
         name = known
         if create.if_not_exists:
@@ -174,7 +181,7 @@ def drop(session: Session, statement: DropTable) -> None:
     """Remove a table that CREATE TABLE … AS has made."""
     from starling_py.runs import new_id
 
-    name = session.table_name(statement.name)
+    name = session.planning.table_name(statement.name)
     if name is None:
         if statement.if_exists:
             return

@@ -76,7 +76,9 @@ def create_table(folder: Folder, staging: str, name: str, manifest: Manifest, mo
     try:
         folder.publish(moves, name, staging, replace=False)
     except BaseException:
+        # Ctrl-C may come when all files are there. Without a manifest they would be somebody's.
         with suppress(StarlingError):
+            folder.delete([f"{name}/{inner}" for _, inner in moves])
             folder.delete([f"{name}/{MANIFEST}"])
         raise
 
@@ -86,12 +88,15 @@ def replace_table(
 ) -> None:
     """Let a table have other files and columns, from one moment to the next."""
     made = [f"{name}/{inner}" for _, inner in moves]
+    data = manifest.encoded()
     try:
         folder.move([(source, target) for (source, _), target in zip(moves, made, strict=True)])
-        folder.write(f"{name}/{MANIFEST}", manifest.encoded())
+        folder.write(f"{name}/{MANIFEST}", data)
     except BaseException:
+        # Ctrl-C, or a lost reply, may come when the manifest is there: then so are the files.
         with suppress(StarlingError):
-            folder.delete(made)
+            if folder.read(f"{name}/{MANIFEST}") != data:
+                folder.delete(made)
         raise
     folder.delete([f"{name}/{file.name}" for file in old.files])
 
@@ -102,8 +107,10 @@ def drop_table(folder: Folder, name: str, staging: str, manifest: Manifest) -> N
     found = folder.names(name)
     if folder.root and set(found) <= listed:
         folder.begin(staging)
-        folder.move([(name, f"{staging}/dropped")])
-        folder.clear(staging)
+        try:
+            folder.move([(name, f"{staging}/dropped")])
+        finally:
+            folder.clear(staging)
         return
     # The manifest goes last: without it what is left would look like somebody's files.
     folder.delete(sorted(listed - {f"{name}/{MANIFEST}"}))

@@ -10,9 +10,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 import starling_py
+from starling_py.engine import Engine
 from starling_py.errors import NoFiles, SqlSyntaxError, StarlingError, UnknownTable, UsageError
 
 EVERY_TYPE = """SELECT 1::TINYINT a, 2::UBIGINT b, 3::HUGEINT c, 4::UHUGEINT d, 1.5::DECIMAL(30,3)
@@ -289,3 +291,26 @@ def test_nothing_is_left_at_the_interpreter_s_end(data, tmp_path, isolation):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_everything_is_let_go_of_even_if_the_engine_cannot_be_closed(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    connection = starling_py.connect(data, tables={"x": pa.table({"a": [1]})}, workers=1)
+    assert connection.execute("FROM x").fetchall() == [(1,)]
+    engine = connection._session._engine  # noqa: SLF001
+
+    def fail():
+        Engine.close(engine)
+        raise OSError("no")
+
+    engine.close = fail
+    with pytest.raises(OSError, match="no"):
+        connection.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_opened_after_the_end(data):
+    connection = starling_py.connect(data, target="lambda", scratch="s3://bucket/prefix")
+    connection.close()
+    with pytest.raises(starling_py.InterfaceError, match="closed"):
+        connection._session.function.client()  # noqa: SLF001

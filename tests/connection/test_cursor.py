@@ -79,7 +79,7 @@ def test_polars_does_not_know_intervals(connection):
 def test_an_answer_that_does_not_fit_into_memory(data, tmp_path, oracle, isolation, monkeypatch):
     monkeypatch.setattr("starling_py.coordinator.answers._HELD_BYTES", 100_000)
     small = partial(MemoryStore, rows_budget=100_000)
-    monkeypatch.setattr("starling_py.engine.MemoryStore", small)
+    monkeypatch.setattr("starling_py.invokers.chosen.MemoryStore", small)
     with starling_py.connect(data, tasks=2, workers=2, isolation=isolation) as connected:
         for sql in (f"{PLAIN} WHERE i < 5000", ODD.replace("3000", "5000")):
             cursor = connected.execute(sql)

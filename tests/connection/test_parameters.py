@@ -294,3 +294,22 @@ def test_statements_around_a_query_have_them(tmp_path, data, oracle):
                 connected.execute(sql, [1])
         with pytest.raises(ParameterError, match="1 parameter"):
             connected.execute("CREATE TABLE other AS SELECT ?", [])
+
+
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        # What DuckDB makes of Ctrl-C while it runs a statement.
+        (RuntimeError("Query interrupted"), KeyboardInterrupt),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (MemoryError(), MemoryError),
+        (RuntimeError("of the zone's own"), ParameterError),
+    ],
+)
+def test_what_a_value_raises_while_it_is_read_is_its_fault_or_not(connection, raised, seen):
+    class Zone(dt.tzinfo):
+        def utcoffset(self, _):
+            raise raised
+
+    with pytest.raises(seen):
+        connection.execute("SELECT ?", [dt.datetime(2020, 1, 1, tzinfo=Zone())])

@@ -51,7 +51,7 @@ def test_fifty_threads_one_connection(data, tmp_path, monkeypatch, count):
         stores.append(MemoryStore(**options))
         return stores[-1]
 
-    monkeypatch.setattr("starling_py.engine.MemoryStore", kept)
+    monkeypatch.setattr("starling_py.invokers.chosen.MemoryStore", kept)
     with duckdb.connect() as oracle:
         oracle.execute(f"CREATE VIEW t AS FROM '{data}/t/*.parquet'")
         want = [answer(oracle, number) for number in range(9 * 11)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +12,9 @@ from lambda_processes import until
 
 import starling_py
 from starling_py.detached.client import DetachedQueries
-from starling_py.detached.state import decode_parameters, encode_parameters
+from starling_py.detached.files import QueryFiles
+from starling_py.detached.state import Request, decode_parameters, encode_parameters
+from starling_py.errors import FunctionDenied, StoreUnavailable
 from starling_py.local_lambda.settings import FunctionSettings
 
 SQL = "SELECT k % 4001 AS g, sum(k) AS s FROM numbers GROUP BY g ORDER BY g"
@@ -197,3 +200,47 @@ def test_attaching_ends_and_the_query_does_not(numbers, monkeypatch):
     assert f"the query goes on: starling attach {query} --scratch {numbers.scratch}" in done.stderr
     assert f"starling cancel {query}" in done.stderr
     assert numbers.starling("attach", query, *place, "-q").exit_code == 0
+
+
+def request(queries, sql: str) -> Request:
+    return Request(
+        sql, None, (), None, 1, "auto", False, "starling-worker", queries.options, time.time() + 60
+    )
+
+
+def test_why_a_query_cannot_be_detached_matters_more_than_what_it_leaves(numbers, monkeypatch):
+    class Refused:
+        def facts(self):
+            return None
+
+        def start(self, _):
+            raise FunctionDenied("not allowed")
+
+        def close(self):
+            pass
+
+    def fail(*_):
+        raise StoreUnavailable("it cannot be reached")
+
+    queries = numbers.queries()
+    queries._open_client = Refused  # noqa: SLF001
+    with monkeypatch.context() as patched:
+        patched.setattr(QueryFiles, "clean", fail)
+        with pytest.raises(FunctionDenied):
+            queries.detach(request(queries, SQL))
+
+
+def test_ctrl_c_when_the_request_is_there_leaves_nothing(numbers, monkeypatch):
+    put = QueryFiles.put_request
+
+    def interrupted(self, request):
+        put(self, request)
+        raise KeyboardInterrupt
+
+    numbers.serve()
+    queries = numbers.queries()
+    with monkeypatch.context() as patched:
+        patched.setattr(QueryFiles, "put_request", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            queries.detach(request(queries, SQL))
+    assert numbers.left() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -28,12 +29,14 @@ from starling_py.errors import (
     WorkerDied,
 )
 from starling_py.invokers.function_client import VERSION_VARIABLE, FunctionClient
+from starling_py.operators.task import TaskReport
 from starling_py.shuffle.errors import StoreUnavailable
 from starling_py.shuffle.format import EncodedObject
 from starling_py.shuffle.index import ObjectIndex
 from starling_py.shuffle.retry import RetryPolicy
 from starling_py.shuffle.s3 import S3Store
 from starling_py.shuffle.write import _put_copy
+from starling_py.worker.payload import VERSION, Outcome, as_text, call_key, keep, pack
 
 QUICK = RetryPolicy(attempts=3, base=0.001, cap=0.01, deadline=10.0)
 ENDLESS = f"SELECT count(*) AS c0 FROM range(1000000000000) WHERE {os.getpid()} > 0"
@@ -412,3 +415,34 @@ assert time.monotonic() - begun < 3
     assert (done.returncode, done.stderr) == (0, b"")
     assert time.monotonic() - begun < 60
     assert lamb.statistics().calls == 1
+
+
+def test_what_cannot_be_removed_after_a_call_does_not_hide_how_it_went(place, plans, monkeypatch):
+    invoker = place.invoker(place.serve())
+    asked = plans.spec(f"SELECT 1 -- {secrets.token_hex(8_000_000)}", ["INTEGER"])
+    given = plans.spec("SELECT 1", ["INTEGER"], nonce="given")
+    report = TaskReport(given.query, given.stage, given.task, given.attempt, "w")
+    kept = Outcome(VERSION, report=as_text(pack(report)))
+    key = call_key(given.query, given.nonce, "outcome")
+    keep(invoker.store, key, msgspec.json.encode(kept))
+
+    def call(body):
+        if asked.nonce.encode() in body:
+            raise FunctionDenied("not allowed")
+        return msgspec.json.encode(Outcome(VERSION, outcome_key=key))
+
+    def fail(_):
+        raise StoreUnavailable("it cannot be reached")
+
+    async def asking():
+        with pytest.raises(FunctionDenied):
+            await invoker.invoke(asked)
+        assert await invoker.invoke(given) == report
+        await invoker.close()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(invoker._client, "call", call)  # noqa: SLF001
+        patched.setattr(invoker.store, "delete", fail)
+        asyncio.run(asking())
+    invoker.store.delete([key, call_key(asked.query, asked.nonce, "spec")])
+    invoker.store.close()

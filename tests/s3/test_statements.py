@@ -24,6 +24,7 @@ from starling_py.errors import (
 )
 from starling_py.events import TaskStarted
 from starling_py.leftovers import new_query_id
+from starling_py.writing.prefix import RemoteFolder
 
 LATER = 30.0
 FAILING = "SELECT CASE WHEN k = 9000 THEN CAST(t || 'x' AS INTEGER) ELSE k END FROM numbers"
@@ -156,6 +157,23 @@ def test_closing_the_connection_leaves_nothing(reach, numbers, bucket):
         connection.execute(f"CREATE TABLE made AS {SLOW}")
     closer.join(LATER)
     assert bucket.listed() == before
+
+
+def test_ctrl_c_when_all_files_of_a_new_table_are_there(reach, numbers, bucket, monkeypatch):
+    publish = RemoteFolder.publish
+
+    def interrupted(self, *given, **how):
+        publish(self, *given, **how)
+        raise KeyboardInterrupt
+
+    before = bucket.listed()
+    with reach.connect(numbers, tasks=3) as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(RemoteFolder, "publish", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                connection.execute("CREATE TABLE made AS FROM numbers")
+        assert bucket.listed() == before
+        assert connection.execute("SHOW TABLES").fetchall() == [("numbers",)]
 
 
 def test_a_commit_that_fails_half_way_is_undone(reach, numbers, bucket, monkeypatch):

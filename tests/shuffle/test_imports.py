@@ -9,7 +9,16 @@ from pathlib import Path
 import starling_py.shuffle
 
 # Loaded by the first request to S3; nothing else of the ground floor needs an event loop.
-ON_DEMAND = ("hedge", "s3", "s3_access", "s3_client", "s3_loop", "s3_reading", "s3_upload")
+ON_DEMAND = (
+    "hedge",
+    "s3",
+    "s3_access",
+    "s3_ask",
+    "s3_client",
+    "s3_loop",
+    "s3_reading",
+    "s3_upload",
+)
 FOREIGN = ("sqlglot", "rich", "click", "duckdb", "boto3", "obstore", "asyncio", "multiprocessing")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 import duckdb
 import pytest
 
+import starling_py
 from starling_py.errors import (
     BindError,
     OutputError,
@@ -14,6 +18,7 @@ from starling_py.errors import (
     Unsupported,
     UsageError,
 )
+from starling_py.events import QueryFinished
 
 
 @pytest.fixture
@@ -177,3 +182,46 @@ def test_a_table_that_create_table_made_is_no_target(house):
     house.rows("CREATE TABLE made AS SELECT 1 AS a")
     with pytest.raises(Unsupported, match="made is a table"):
         house.rows(f"COPY numbers TO '{house.folder}/made' (FORMAT parquet, APPEND)")
+
+
+def test_a_folder_that_is_filled_in_the_meantime_is_not_replaced(house, out):
+    def fill(event):
+        if isinstance(event, QueryFinished):
+            (out / "x").mkdir()
+            (out / "x/mine.txt").write_text("mine")
+
+    with (
+        starling_py.connect(house.folder, tasks=2, workers=2, listeners=[fill]) as connection,
+        pytest.raises(OutputError, match="x: the folder was filled while this query ran") as error,
+    ):
+        connection.execute(f"COPY numbers TO '{out}/x' (FORMAT parquet, PER_THREAD_OUTPUT)")
+    assert "OVERWRITE" in error.value.hint
+    assert [path.name for path in out.rglob("*")] == ["x", "mine.txt"]
+
+
+def test_a_file_that_has_the_name_of_a_partition(house, out):
+    (out / "x").mkdir()
+    (out / "x/g=1").write_text("mine")
+    with pytest.raises(OutputError, match=r"cannot write .*/x/g=1"):
+        house.rows(f"COPY numbers TO '{out}/x' (FORMAT csv, PARTITION_BY (g), APPEND)")
+    assert (out / "x/g=1").read_text() == "mine"
+
+
+def test_ctrl_c_while_a_folder_is_replaced_leaves_one_of_both(house, out, monkeypatch):
+    house.rows(f"COPY numbers TO '{out}/x' (FORMAT parquet, PER_THREAD_OUTPUT)")
+    rename = Path.rename
+
+    def interrupted(self, target):
+        made = rename(self, target)
+        if str(target).endswith("/old"):
+            signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        house.rows(
+            f"COPY (SELECT k FROM numbers LIMIT 3) TO '{out}/x' "
+            "(FORMAT parquet, PER_THREAD_OUTPUT, OVERWRITE)"
+        )
+    assert [path.name for path in out.iterdir()] == ["x"]
+    assert len(rows(f"{out}/x/*.parquet")) in (3, 2000)

@@ -11,7 +11,9 @@ import starling_py
 from starling_py.errors import (
     BindError,
     IncompleteTable,
+    OutputError,
     SqlSyntaxError,
+    StoreUnavailable,
     TableExists,
     TaskFailed,
     UnknownColumn,
@@ -19,6 +21,7 @@ from starling_py.errors import (
     Unsupported,
     UsageError,
 )
+from starling_py.writing.folder import LocalFolder
 
 TYPES = """SELECT 1::TINYINT a, 2::UBIGINT b, -3::HUGEINT c, 4::UHUGEINT d, 1.5::DECIMAL(30,3) e,
 1.5::FLOAT f, 'nan'::DOUBLE g, 'x' h, true i, DATE 'infinity' j, TIMESTAMP '2020-01-01' k,
@@ -235,3 +238,33 @@ def test_explain_shows_where_files_are_written(house):
     ((_, text),) = house.rows("EXPLAIN CREATE TABLE made AS FROM numbers")
     assert "parquet files" in text
     assert house.rows("SHOW TABLES") == [("numbers",)]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, StoreUnavailable])
+def test_a_table_whose_new_manifest_is_there_keeps_its_new_files(house, monkeypatch, error):
+    house.rows("CREATE TABLE made AS SELECT k FROM numbers")
+    write = LocalFolder.write
+
+    def lost(self, name, data, **how):
+        write(self, name, data, **how)
+        raise error("the reply was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFolder, "write", lost)
+        with pytest.raises(error):
+            house.rows("CREATE OR REPLACE TABLE made AS SELECT 7 AS a")
+    assert house.rows("FROM made") == [(7,)]
+
+
+def test_a_drop_that_fails_leaves_the_table_and_no_folder_of_its_own(house, monkeypatch):
+    house.rows("CREATE TABLE made AS SELECT 1 AS a")
+    before = sorted(house.folder.rglob("*"))
+
+    def fail(*_):
+        raise OutputError("cannot write")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFolder, "move", fail)
+        with pytest.raises(OutputError):
+            house.rows("DROP TABLE made")
+    assert sorted(house.folder.rglob("*")) == before

@@ -8,6 +8,7 @@ import threading
 import msgspec
 import pytest
 
+from starling_py.coordinator.driver import Driver
 from starling_py.engine import Engine, EngineOptions
 from starling_py.events import (
     QueryFailed,
@@ -18,7 +19,13 @@ from starling_py.events import (
     TaskFinished,
     TaskStarted,
 )
-from starling_py.operators.errors import Cancelled, FileChanged, TaskFailed, TaskTimedOut
+from starling_py.operators.errors import (
+    Cancelled,
+    FileChanged,
+    TaskError,
+    TaskFailed,
+    TaskTimedOut,
+)
 from starling_py.operators.plan import Delivery
 from starling_py.operators.task import HashPartitioning
 
@@ -269,3 +276,70 @@ def test_a_store_past_its_memory_spills(make_engine, plans):
 def test_an_engine_needs_a_worker():
     with pytest.raises(ValueError, match="at least one worker"):
         Engine(EngineOptions(workers=0))
+
+
+def test_an_engine_that_is_closed_while_a_run_begins_ends_it(make_engine, grouped, monkeypatch):
+    engine = make_engine("thread")
+    engine.run(grouped())
+
+    def late(*given, **named):
+        engine.close()
+        return Driver(*given, **named)
+
+    monkeypatch.setattr("starling_py.engine.Driver", late)
+    with pytest.raises(Cancelled, match="the engine is closed"):
+        engine.run(grouped(query="late"))
+
+
+def test_a_run_that_the_loop_leaves_behind_ends(make_engine, slow, monkeypatch):
+    engine = make_engine("thread")
+    begun, failed = threading.Event(), []
+
+    def run():
+        try:
+            engine.run(slow(), [lambda _: begun.set()])
+        except Cancelled as error:
+            failed.append(str(error))
+
+    async def stop(*_):
+        """Do not wait for drivers, as if one did not end."""
+
+    monkeypatch.setattr(engine._parts, "_stop", stop)  # noqa: SLF001
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert begun.wait(60)
+    invoker = engine._parts._invoker  # noqa: SLF001
+    engine.close()
+    asyncio.run(invoker.close())
+    thread.join(60)
+    assert failed == ["the engine is closed"]
+
+
+def test_what_an_engine_holds_goes_even_if_its_workers_do_not_end(make_engine, grouped, scratch):
+    engine = make_engine("thread")
+    engine.run(grouped())
+    invoker = engine._parts._invoker  # noqa: SLF001
+    end = invoker.close
+
+    async def fail():
+        await end()
+        raise OSError("no")
+
+    invoker.close = fail
+    with pytest.raises(OSError, match="no"):
+        engine.close()
+    assert list(scratch.iterdir()) == []
+    names = {thread.name for thread in threading.enumerate()}
+    assert not any(name.startswith("starling-coordinator") for name in names)
+
+
+def test_a_worker_thread_that_breaks_tells_so_and_goes_on(make_engine, grouped, monkeypatch):
+    def broken(*_, **__):
+        raise MemoryError
+
+    engine = make_engine("thread", seconds=20.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("starling_py.invokers.threads.run_task", broken)
+        with pytest.raises(TaskError, match="MemoryError"):
+            engine.run(grouped())
+    assert engine.run(grouped(query="again")).table.to_pylist() == grouped.expected()

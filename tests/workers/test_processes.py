@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -9,9 +10,13 @@ import time
 
 import pytest
 
+from starling_py.access import S3Access
 from starling_py.events import TaskFinished, TaskStarted
+from starling_py.invokers.process import WorkerProcess
 from starling_py.invokers.processes import instance_limit
 from starling_py.operators.errors import OutOfMemory, WorkerDied
+from starling_py.operators.quoting import encode_path
+from starling_py.shuffle.locations import LocalLocation
 
 
 def test_workers_are_started_once_and_reused(make_engine, grouped, workers):
@@ -116,3 +121,38 @@ def test_a_worker_that_grows_past_its_size_is_killed(make_engine, plans, grouped
         engine.run(plan)
     assert caught.value.origin.task == 0
     assert engine.run(grouped()).table.to_pylist() == grouped.expected()
+
+
+def test_a_worker_that_does_not_listen_is_let_go_of(plans, scratch, monkeypatch):
+    """Its socket is full, so that not even the word to stop gets through."""
+    monkeypatch.setattr("starling_py.invokers.process._STOP_SECONDS", 0.3)
+    location = LocalLocation(encode_path(str(scratch / "objects")))
+
+    def worker(name):
+        return WorkerProcess(name, size=1 << 30, store=location, scratch=scratch, access=S3Access())
+
+    async def stuck(one):
+        report = await one.run(plans.spec("SELECT 1::BIGINT AS c0", ["BIGINT"]))
+        assert report.error is None
+        os.kill(one.pid, signal.SIGSTOP)
+        large = f"SELECT 1::BIGINT AS c0 -- {'x' * (8 << 20)}"
+        task = asyncio.create_task(one.run(plans.spec(large, ["BIGINT"], nonce="large")))
+        await asyncio.sleep(0.2)
+        return task
+
+    async def cancelled():
+        one = worker("one")
+        task = await stuck(one)
+        task.cancel()
+        assert task in (await asyncio.wait([task], timeout=20))[0]
+        await one.close()
+
+    async def closed():
+        other = worker("other")
+        task = await stuck(other)
+        await asyncio.wait_for(other.close(), 20)
+        with pytest.raises(WorkerDied):
+            await task
+
+    asyncio.run(cancelled())
+    asyncio.run(closed())
