@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 __all__ = ["NUMBERS", "Ordering", "numbers", "ordering", "text"]
 
@@ -27,6 +26,8 @@ class Ordering:
 @cache
 def text(number: int) -> str:
     """Return the text of query ``number`` (1 to 22)."""
+    from importlib.resources import files
+
     if number not in NUMBERS:
         raise ValueError(f"TPC-H has queries 1 to 22, not {number}")
     resource = files(__package__).joinpath("queries", f"q{number:02d}.sql")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -263,6 +262,8 @@ def _aws(region: str | None) -> Iterator[Aws]:
 
 @contextmanager
 def _bundle(file: Path | None, contents: Contents, arch: str, python: str) -> Iterator[Bundle]:
+    import tempfile
+
     from starling_py.deploy.bundle import build_bundle, read_bundle
     from starling_py.deploy.platform import Platform
 

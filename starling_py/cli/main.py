@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from starling_py.cli.entry_points import entry_points
 from starling_py.cli.report import FAILED, INTERRUPTED, USAGE, show_error
-from starling_py.shuffle.errors import StarlingError
+from starling_py.shuffle.dbapi import Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,19 +24,56 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _COMMANDS = {
-    "attach": "starling_py.cli.detached:attach",
-    "cancel": "starling_py.cli.detached:cancel",
-    "cleanup": "starling_py.cli.cleanup:cleanup",
-    "deploy": "starling_py.cli.deploy:deploy",
-    "explain": "starling_py.cli.explain:explain",
-    "lambda": "starling_py.cli.lambda_:lambda_",
-    "prices": "starling_py.cli.prices:prices",
-    "query": "starling_py.cli.query:query",
-    "result": "starling_py.cli.detached:result",
-    "status": "starling_py.cli.deploy:status",
-    "tables": "starling_py.cli.tables:tables",
-    "undeploy": "starling_py.cli.deploy:undeploy",
+    "attach": (
+        "starling_py.cli.detached:attach",
+        "Wait for a detached query, and show its answer as `starling query` would.",
+    ),
+    "cancel": (
+        "starling_py.cli.detached:cancel",
+        "End a detached query, and remove what it has left.",
+    ),
+    "cleanup": (
+        "starling_py.cli.cleanup:cleanup",
+        "Remove what queries left in a scratch prefix on S3, or where they wrote.",
+    ),
+    "deploy": (
+        "starling_py.cli.deploy:deploy",
+        "Put workers on AWS Lambda, or change those that are there.",
+    ),
+    "explain": (
+        "starling_py.cli.explain:explain",
+        "Show the plan of SQL, stage by stage, before anything runs.",
+    ),
+    "lambda": (
+        "starling_py.cli.lambda_:lambda_",
+        "Functions on AWS Lambda, and a Lambda on this machine.",
+    ),
+    "prices": (
+        "starling_py.cli.prices:prices",
+        "Show the prices that queries are priced with.",
+    ),
+    "query": (
+        "starling_py.cli.query:query",
+        "Run SQL and show the answer.",
+    ),
+    "result": (
+        "starling_py.cli.detached:result",
+        "Show or save the answer of a detached query that has ended.",
+    ),
+    "status": (
+        "starling_py.cli.deploy:status",
+        "Show what is deployed on AWS Lambda, and whether this version can use it.",
+    ),
+    "tables": (
+        "starling_py.cli.tables:tables",
+        "List tables with columns, types, rows, files and bytes.",
+    ),
+    "undeploy": (
+        "starling_py.cli.deploy:undeploy",
+        "Remove workers from AWS Lambda, with their role, logs, code and scratch objects.",
+    ),
 }
+"""Where each command is, and the first sentence of its help: to list them loads none of them."""
 _ENTRY_POINTS = "starling_py.commands"
 
 
@@ -47,11 +85,20 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _COMMANDS:
-            return _load(_COMMANDS[cmd_name])
+            return _load(_COMMANDS[cmd_name][0])
         added = _added()
         if cmd_name in added:
             return added[cmd_name]()
         return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        commands = {name: click.Command(name, help=text) for name, (_, text) in _COMMANDS.items()}
+        commands |= {name: load() for name, load in _added().items() if name not in commands}
+        limit = formatter.width - 6 - max(map(len, commands))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, commands[name].get_short_help_str(limit)) for name in sorted(commands)]
+            )
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run, and exit: 0, 1 for a query that failed, 2 for wrong usage, 130 after Ctrl-C."""
@@ -78,9 +125,8 @@ class _Commands(click.Group):
         except (click.Abort, KeyboardInterrupt):
             show_error("cancelled")
             return INTERRUPTED
-        except StarlingError as error:
-            show_error(str(error), error.hint)
-            return USAGE if error.code == "USAGE" else FAILED
+        except Error as error:
+            return _failed(error)
         except BrokenPipeError:
             _drop_output()
             return 0
@@ -111,6 +157,18 @@ class _Commands(click.Group):
         return result
 
 
+def _failed(error: Error) -> int:
+    """Show an error that the engine has raised on purpose."""
+    # Loaded already, and not before: it would slow down every --help.
+    from starling_py.shuffle.errors import StarlingError
+
+    if not isinstance(error, StarlingError):
+        show_error(str(error))
+        return FAILED
+    show_error(str(error), error.hint)
+    return USAGE if error.code == "USAGE" else FAILED
+
+
 def _load(place: str) -> click.Command:
     module, name = place.split(":")
     command = getattr(import_module(module), name)
@@ -121,11 +179,7 @@ def _load(place: str) -> click.Command:
 
 @cache
 def _added() -> dict[str, Callable[[], click.Command]]:
-    """Return what other packages add: loaded when used, and harmless when it does not load.
-
-    Looking for it reads a file of every package that is installed.
-    """
-    from importlib.metadata import entry_points
+    """Return what other packages add: loaded when used, and harmless when it does not load."""
 
     def loader(name: str, value: str) -> Callable[[], click.Command]:
         def load() -> click.Command:
@@ -136,7 +190,7 @@ def _added() -> dict[str, Callable[[], click.Command]]:
 
         return load
 
-    return {e.name: loader(e.name, e.value) for e in entry_points(group=_ENTRY_POINTS)}
+    return {name: loader(name, value) for name, value in entry_points(_ENTRY_POINTS).items()}
 
 
 def _broken(name: str, error: Exception) -> click.Command:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -277,6 +276,8 @@ def _task_count(_: click.Context, __: click.Parameter, value: str) -> int | None
 
 
 def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    import json
+
     found: dict[str, Any] = {}
     for given in values:
         name, equals, text = given.partition("=")

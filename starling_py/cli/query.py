@@ -18,8 +18,6 @@ from starling_py.cli.options import (
     sql_options,
 )
 from starling_py.cli.report import bill, count, dollars, note, requests, seconds, size, skew
-from starling_py.shuffle.meter import RequestCounts
-from starling_py.skew import skewed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -246,6 +244,9 @@ def _say(run: QueryRun, output: Path | None) -> None:
 
 
 def _say_more(run: QueryRun) -> None:
+    from starling_py.shuffle.meter import RequestCounts
+    from starling_py.skew import skewed
+
     note(
         f"query {run.query}: bind {seconds(run.bind_seconds)}, plan {seconds(run.plan_seconds)}, "
         f"run {seconds(run.run_seconds)}, CPU {seconds(run.cpu_seconds)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -79,4 +78,6 @@ def _json(found: Sequence[TableInfo]) -> str:
         }
         for table in found
     ]
+    import json
+
     return json.dumps(listed, indent=2, ensure_ascii=False)
