@@ -207,13 +207,17 @@ class Connection:
         """Run a statement once for each set of parameters in a new cursor, and return that."""
         return self.cursor().executemany(sql, parameters)
 
-    async def aexecute(self, sql: str, parameters: Parameters | None = None) -> Cursor:
+    async def aexecute(
+        self, sql: str, parameters: Parameters | None = None, *, dialect: str | None = None
+    ) -> Cursor:
         """Run a statement in a new cursor while the event loop goes on.
 
-        When the waiting task is cancelled, so is the query.
+        When the waiting task is cancelled, so is the query. ``dialect`` is as for :meth:`execute`.
         """
         cursor = self.cursor()
-        return await in_thread(lambda: cursor.execute(sql, parameters), cursor.cancel)
+        return await in_thread(
+            lambda: cursor.execute(sql, parameters, dialect=dialect), cursor.cancel
+        )
 
     def explain(
         self, sql: str, parameters: Parameters | None = None, *, dialect: str | None = None

@@ -85,10 +85,13 @@ class Cursor:
         self._execute(sql, () if parameters is None else parameters, dialect)
         return self
 
-    def executemany(self, sql: str, parameters: Iterable[Parameters]) -> Cursor:
+    def executemany(
+        self, sql: str, parameters: Iterable[Parameters], *, dialect: str | None = None
+    ) -> Cursor:
         """Run a statement once for each set of parameters.
 
         The cursor then holds the last answer; ``rowcount`` counts the rows of all of them.
+        ``dialect`` is as for :meth:`execute`.
         """
         self._begin()
         if isinstance(parameters, str | bytes):
@@ -96,7 +99,7 @@ class Cursor:
         total = 0
         for some in parameters:
             self._drop()
-            self._execute(sql, some)
+            self._execute(sql, some, dialect)
             total += max(self._rowcount, 0)
         self._rowcount = total
         return self
@@ -123,6 +126,7 @@ class Cursor:
     def run(self) -> QueryRun:
         """What the query took: stages, tasks, bytes, requests, seconds."""
         if self._run is None:
+            self._check_open()
             raise UsageError("no query has run")
         return self._run
 

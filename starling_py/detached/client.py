@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -77,12 +77,13 @@ class DetachedQueries:
 
     def close(self) -> None:
         """Close all connections, and the answers."""
-        if self._results is not None:
-            self._results.close()
-        if self._client is not None:
-            self._client.close()
-        self._store.close()
-        self._access.close()
+        with ExitStack() as steps:
+            steps.callback(self._access.close)
+            steps.callback(self._store.close)
+            if self._client is not None:
+                steps.callback(self._client.close)
+            if self._results is not None:
+                steps.callback(self._results.close)
 
     @property
     def options(self) -> S3Options:

@@ -63,7 +63,10 @@ def answer(
         return {"version": VERSION, "error": msgspec.to_builtins(error.record())}
     folder = Path(tempfile.gettempdir()) / "starling-coordinator"
 
-    me = _itself(environment)
+    try:
+        me = _itself(environment)
+    except StarlingError as error:
+        return {"version": VERSION, "error": msgspec.to_builtins(error.record())}
 
     def successor(after: int) -> None:
         start(me, msgspec.structs.replace(call, after=after), ends_at - time.time())

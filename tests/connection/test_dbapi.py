@@ -201,6 +201,12 @@ def test_fetching_without_an_answer_is_an_error(cursor, use):
         use(cursor)
 
 
+def test_a_closed_cursor_that_has_run_nothing_says_that_it_is_closed(cursor):
+    cursor.close()
+    with pytest.raises(starling_py.Error, match="closed"):
+        _ = cursor.run
+
+
 def test_fetchone(cursor):
     cursor.execute("SELECT 1 WHERE false")
     assert cursor.fetchone() is None

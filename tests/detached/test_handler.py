@@ -52,6 +52,8 @@ def test_what_is_no_event_of_ours():
         {"more": 1},
     ):
         assert code(good | change) == "BAD_INVOCATION", change
+    # This is no function: it could not call a successor.
+    assert code(good) == "FUNCTION_MISMATCH"
 
 
 @pytest.fixture

@@ -327,3 +327,14 @@ def test_a_connection_has_a_dialect(quiet):
     assert CliRunner().invoke(main, args).output == "x\n3\n"
     done = CliRunner().invoke(main, [*args[:3], "klingon"])
     assert (done.exit_code, "dialects are athena" in done.output) == (1, True)
+
+
+def test_every_way_to_run_a_statement_has_a_dialect(quiet):
+    import asyncio
+
+    spark, expected = "SELECT size(array(1, 2)) + {}", 5
+    cursor = asyncio.run(quiet.connection.aexecute(spark.format(3), dialect="spark"))
+    assert cursor.fetchall() == [(expected,)]
+    with quiet.connection.cursor() as several:
+        several.executemany(spark.format("?"), [[1], [3]], dialect="spark")
+        assert several.fetchall() == [(expected,)]
