@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from starling_py.shuffle.errors import StoreError
+from starling_py.shuffle.errors import StarlingError, StoreError
 from starling_py.shuffle.stopping import look_up
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ class Pending(Generic[T]):
 
     def settle(self) -> None:
         """Wait for a coroutine that was cancelled to end."""
-        wait([self._future], _DRAIN)
+        # For concurrent.futures.wait a future that was cancelled before it began never ends.
+        with suppress(CancelledError, TimeoutError, StarlingError):
+            self._future.result(_DRAIN)
 
     def cancel(self) -> None:
         """Ask the coroutine to end, if it has not; does not wait."""

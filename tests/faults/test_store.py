@@ -217,7 +217,7 @@ def test_reads_are_got_over(moto, make_proxy, call: str, fault: Fault) -> None:
 
 @settings(EXAMPLES, max_examples=15)
 @given(seed=st.integers(0, 2**32))
-def test_of_many_writers_at_most_one_wins(proxy, seed: int) -> None:
+def test_of_many_writers_at_most_one_wins(proxy, request: pytest.FixtureRequest, seed: int) -> None:
     with nothing_left(proxy):
         proxy.reset(AtRandom(seed, 0.4))
         with closing(proxy.server.store(retry=RETRY)) as store, ThreadPoolExecutor(6) as pool:
@@ -232,9 +232,11 @@ def test_of_many_writers_at_most_one_wins(proxy, seed: int) -> None:
             found = answer(store, Step("get"))
     assert set(outcomes) <= {None, ObjectExists, StoreUnavailable}
     winners = [number for number, outcome in enumerate(outcomes) if outcome is None]
-    assert len(winners) <= 1
+    # moto looks for an object and puts it in two steps, and serves several requests at once.
+    atomic = request.node.callspec.params["s3_server"] != "moto"
+    assert len(winners) <= 1 or not atomic
     if winners:
-        assert found == bytes(winners) * (1000 + winners[0])
+        assert found in [bytes([winner]) * (1000 + winner) for winner in winners]
     elif found is not ObjectMissing:
         assert found in [bytes([number]) * (1000 + number) for number in range(6)]
     else:
