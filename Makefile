@@ -5,6 +5,8 @@ PYTHON ?= python3
 SCALE ?= 0.1
 DATA ?= data/tpch-$(SCALE)
 WORKERS ?= 2
+# Many tests wait: three workers keep two cores busy.
+TEST_WORKERS ?= 3
 EXAMPLES ?= 2000
 CHAOS_SCALE ?= 0.1
 TPCDS_SCALE ?= 1
@@ -20,7 +22,7 @@ TPCDS_SMALL := data/tpcds-0.01
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo demo-lambda bench-planner bench-tpch bench-stragglers bench-shuffle bench-functions bench-client test test-functions chaos fuzz tpcds tpcds-data lint types format clean distclean constraints
+.PHONY: help install demo demo-lambda bench-planner bench-tpch bench-stragglers bench-shuffle bench-functions bench-client test test-long test-functions chaos fuzz tpcds tpcds-data lint types format clean distclean constraints
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -98,7 +100,10 @@ tpcds: $(INSTALLED) | data/tpcds-$(TPCDS_SCALE) ## Compare the 99 queries of TPC
 	@TPCDS_DATA=data/tpcds-$(TPCDS_SCALE) $(BIN)/pytest -n $(WORKERS) tests/tpcds
 
 test: $(INSTALLED) lint types | $(TPCDS_SMALL) ## Run lint, the format check, types and tests
-	@$(BIN)/pytest -n $(WORKERS)
+	@$(BIN)/pytest -n $(TEST_WORKERS)
+
+test-long: $(INSTALLED) ## Run the tests that make test leaves out: more ways to see what others see too
+	@$(BIN)/pytest -n $(WORKERS) -m long
 
 test-functions: $(INSTALLED) ## Run the 22 TPC-H queries at scale 0.1 on functions, also while functions fail (SEED=3)
 	@FUNCTIONS_SCALE=$(CHAOS_SCALE) CHAOS_SEED=$(SEED) $(BIN)/pytest -n 0 tests/functions/test_tpch.py --timeout 1800

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +41,7 @@ def answer(connection, number):
     return rows
 
 
-@pytest.mark.parametrize("count", [int(os.environ.get("THREADS_QUERIES", "1000"))])
+@pytest.mark.parametrize("count", [300, pytest.param(1000, marks=pytest.mark.long)])
 def test_fifty_threads_one_connection(data, tmp_path, monkeypatch, count):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     stores = []

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from starling_py.deploy.bundle import Bundle, Manifest
 from starling_py.deploy.contents import COORDINATOR, WORKER
@@ -20,6 +21,7 @@ SCRIPT = Path(__file__).with_name("on_lambda.py")
 SERVERS = Path(__file__).parents[1] / "servers"
 
 
+@pytest.mark.long
 def test_the_demo(built: Bundle, tmp_path: Path):
     generate(tmp_path / "tpch", 0.01, parts=1)
     folder = tmp_path / "tmp"

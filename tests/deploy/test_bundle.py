@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import msgspec
+import pytest
 from s3_servers import BUCKET, S3Server
 
 from starling_py.deploy.bundle import LIMIT, Bundle, build_bundle
@@ -125,6 +126,7 @@ def run(bundle: Path, event: object, server: S3Server) -> list:
     return found
 
 
+@pytest.mark.long
 def test_another_platform_takes_its_own_libraries(tmp_path: Path, built: Bundle, wheels: Path):
     """``built`` says whether the package index can be reached."""
     machine = "arm64" if built.manifest.architecture == "x86_64" else "x86_64"

@@ -51,7 +51,9 @@ S3_ACTIONS = {
 SQL = "SELECT k % 89 AS g, count(*) AS n FROM numbers GROUP BY g"
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "kms"])
+@pytest.fixture(
+    params=[pytest.param(False, id="plain", marks=pytest.mark.long), pytest.param(True, id="kms")]
+)
 def deployed(
     request: pytest.FixtureRequest, aws: Aws, pair: tuple[Bundle, Bundle]
 ) -> Iterator[tuple[Settings, bool]]:

@@ -47,7 +47,7 @@ def test_warm_instances_serve_the_next_query(place, grouped):
     assert lamb.statistics().cold == 2
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_plan_gets_over_faults(place, grouped, seed):
     events = []
     lamb = place.serve(

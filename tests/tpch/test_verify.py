@@ -23,8 +23,17 @@ ROWS |= {12: 2, 13: 33, 14: 1, 15: 1, 16: 296, 17: 1, 18: 2, 19: 1, 20: 1, 21: 1
 NOTHING_TO_MOVE = {17}
 
 
-@pytest.mark.parametrize("isolation", ["thread", "process"])
-@pytest.mark.parametrize("tasks", [None, 3, 8])
+@pytest.mark.parametrize(
+    ("tasks", "isolation"),
+    [
+        (None, "thread"),
+        (3, "process"),
+        (8, "thread"),
+        pytest.param(None, "process", marks=pytest.mark.long),
+        pytest.param(3, "thread", marks=pytest.mark.long),
+        pytest.param(8, "process", marks=pytest.mark.long),
+    ],
+)
 def test_all_queries_equal_plain_duckdb(tpch_folder: Path, tasks: int | None, isolation: str):
     outcomes = list(verify(tpch_folder, tasks=tasks, workers=WORKERS, isolation=isolation))
     assert [outcome.query for outcome in outcomes] == list(NUMBERS)
