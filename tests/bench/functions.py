@@ -31,6 +31,7 @@ from starling_py.invokers.functions import LambdaInvoker
 from starling_py.operators.plan import Estimate, ResultColumn, Stage, StagePlan
 from starling_py.operators.task import InputColumn, SinglePartition, TaskSpec
 from starling_py.shuffle.locations import S3Location
+from starling_py.shuffle.rows import whole
 from starling_py.shuffle.s3_options import S3Options
 from starling_py.worker.payload import VERSION, Invocation, as_text, pack
 
@@ -125,7 +126,7 @@ async def by_driver(endpoint: str, tasks: int, workers: int) -> float:
             )
             answer = await driver.run()
             used, seconds = cpu() - used, time.perf_counter() - begun
-            if answer.table.num_rows != count:
+            if whole(answer.rows).num_rows != count:
                 raise SystemExit("a wrong answer")
     finally:
         await invoker.close()
