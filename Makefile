@@ -8,6 +8,7 @@ WORKERS ?= 2
 # Many tests wait: three workers keep two cores busy.
 TEST_WORKERS ?= 3
 EXAMPLES ?= 2000
+REPEAT ?= 3
 CHAOS_SCALE ?= 0.1
 TPCDS_SCALE ?= 1
 SEED ?= 3
@@ -62,11 +63,11 @@ demo-lambda: $(INSTALLED) | $(DATA) ## Deploy to local stand-ins of AWS, run TPC
 	@PYTHONPATH=tests/servers $(BIN)/python tests/demo/on_lambda.py $(DATA)
 
 bench-tpch: $(INSTALLED) | $(DATA) ## Time the 22 TPC-H queries against DuckDB on the same files (SCALE=1, 10 …)
-	@for tasks in auto 8; do \
-	  echo "== scale $(SCALE), --tasks $$tasks"; \
-	  $(BIN)/starling tpch run --data $(DATA) --vs duckdb --tasks $$tasks --workers $(WORKERS) --repeat 3 \
-	    --output build/tpch-$(SCALE)-$$tasks.json || exit; \
-	done
+	@for isolation in thread process; do for tasks in auto 8; do \
+	  echo "== scale $(SCALE), --tasks $$tasks, workers: $$isolation"; \
+	  $(BIN)/starling tpch run --data $(DATA) --vs duckdb --tasks $$tasks --isolation $$isolation --workers $(WORKERS) \
+	    --repeat $(REPEAT) --output build/tpch-$(SCALE)-$$isolation-$$tasks.json || exit; \
+	done; done
 
 bench-planner: $(INSTALLED) | $(DATA) data/tpcds-$(TPCDS_SCALE) ## Time planning of the queries of TPC-H and TPC-DS (SCALE=1)
 	@$(BIN)/python tests/bench/planner.py $(DATA) data/tpcds-$(TPCDS_SCALE)
