@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -62,8 +61,14 @@ def test_closing_the_connection_ends_a_query(reach, numbers, isolation):
     assert reach.left() == []
 
 
-def test_ctrl_c_leaves_nothing(reach, numbers):
-    command = [sys.executable, "-m", "starling_py.cli", "query", SLOW, "--data", numbers]
+@pytest.mark.parametrize(
+    "s3_server",
+    # It takes half a minute to read the object that is on its way, which is waited for.
+    ["moto", pytest.param("ministack", marks=pytest.mark.long)],
+    indirect=True,
+)
+def test_ctrl_c_leaves_nothing(reach, numbers, command):
+    command += ["query", SLOW, "--data", numbers]
     command += ["--scratch", reach.scratch, "--tasks", "3"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + LATER
@@ -77,8 +82,8 @@ def test_ctrl_c_leaves_nothing(reach, numbers):
     assert reach.left() == []
 
 
-def test_what_a_killed_machine_left_is_cleaned_up(reach, numbers, capsys):
-    command = [sys.executable, "-m", "starling_py.cli", "query", SLOW, "--data", numbers]
+def test_what_a_killed_machine_left_is_cleaned_up(reach, numbers, capsys, command):
+    command += ["query", SLOW, "--data", numbers]
     command += ["--scratch", reach.scratch, "--tasks", "3"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + LATER
