@@ -133,3 +133,14 @@ def test_a_column_is_all_that_is_fetched(reach, numbers: str):
         counted = connection.execute("SELECT count(*) FROM numbers").run.requests
         # A column is read to count rows, and this is the smallest.
         assert counted.bytes_in <= narrow.bytes_in < wide.bytes_in / 2
+
+
+def test_requests_for_the_columns_of_a_pivot_are_counted(reach, numbers: str):
+    pivot = "PIVOT (SELECT g, k FROM numbers) ON g {} USING sum(k)"
+    with reach.connect(numbers) as connection:
+        connection.execute(pivot.format("")).fetchall()  # the footers are known then
+        told = connection.execute(pivot.format("IN (0, 1, 2, 3, 4, 5, 6)")).run
+        asked = connection.execute(pivot.format("")).run
+    # What tasks fetched to find the values is in the bill of the statement.
+    assert asked.planning_requests.get > told.planning_requests.get
+    assert asked.price.paid > told.price.paid

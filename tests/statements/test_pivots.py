@@ -101,12 +101,6 @@ def test_what_is_refused(halves):
         execute("PIVOT nobody ON g USING sum(k)")
 
 
-def test_requests_of_both_queries_are_counted(halves):
-    cursor = halves.connection.execute("PIVOT halves ON g USING sum(k) GROUP BY o")
-    assert cursor.run.rows == 2
-    assert cursor.run.stages >= 2
-
-
 def test_pieces_of_the_text_are_found():
     assert open_pivots("SELECT 1 AS pivot") == ()
     assert open_pivots("PIVOT t ON") == ()
